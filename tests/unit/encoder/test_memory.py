@@ -1,0 +1,81 @@
+"""What happens when the model runs out of memory, with a forward that fails above a known size."""
+
+import pytest
+import torch
+
+from tests.unit.encoder.checkpoints import load, relative_error, waveforms
+from w2vb_ray.encoder.torch_backend import is_out_of_memory
+from w2vb_ray.errors import ConfigError
+
+CPU_MESSAGE = (
+    "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"
+)
+
+
+class Small:
+    """A forward that holds at most `frames` padded frames."""
+
+    def __init__(self, forward, frames, error):
+        self.forward, self.frames, self.error, self.sizes = forward, frames, error, []
+
+    def __call__(self, inputs):
+        size = len(inputs) * max(len(one) for one in inputs)
+        if size > self.frames:
+            raise self.error
+        self.sizes.append(size)
+        return self.forward(inputs)
+
+
+@pytest.fixture
+def encoder(checkpoint):
+    return load(checkpoint("bert"), max_frames=1_500)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(CPU_MESSAGE)])
+def test_smaller_micro_batches_until_they_fit(encoder, error):
+    batch = waveforms(16_000, 20_000, 7_000, 32_000, 9_000, 16_000, 31_000)
+    expected = encoder.encode(batch)
+    encoder._forward = small = Small(encoder._forward, 120, error)
+    for first, second in zip(expected, encoder.encode(batch), strict=True):
+        assert relative_error(second.pooled[0], first.pooled[0]) < 1e-5
+    encoder.encode(batch)  # the budget stays small: no failures the second time
+    half = len(small.sizes) // 2
+    assert small.sizes[:half] and sum(small.sizes[half:]) >= sum(expected_.num_frames for expected_ in expected)
+
+
+def test_budget_stays_halved(encoder):
+    batch = waveforms(*[16_000] * 16)
+    calls = []
+    inner = encoder._forward
+
+    def forward(inputs):
+        calls.append(len(inputs))
+        if len(inputs) > 8:
+            raise torch.OutOfMemoryError
+        return inner(inputs)
+
+    encoder._forward = forward
+    encoder.encode(batch)
+    assert calls == [16, 8, 8]
+    encoder.encode(batch)
+    assert max(calls[3:]) <= 14
+
+
+def test_a_window_that_does_not_fit_alone_is_a_clear_error(encoder):
+    encoder._forward = Small(encoder._forward, 40, RuntimeError(CPU_MESSAGE))
+    with pytest.raises(ConfigError, match=r"audio\.max_window_s must .* 0\.98 s did not; lower audio\.max_window_s"):
+        encoder.encode(waveforms(16_000, 8_000))
+
+
+def test_other_errors_are_not_memory(encoder):
+    encoder._forward = Small(encoder._forward, 0, RuntimeError("shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        encoder.encode(waveforms(16_000))
+    assert not is_out_of_memory(RuntimeError("shapes cannot be multiplied"))
+
+
+def test_overflow_is_an_error_and_not_a_vector(encoder):
+    inner = encoder._forward
+    encoder._forward = lambda inputs: [hidden.half() * 1e9 for hidden in inner(inputs)]
+    with pytest.raises(ConfigError, match=r"encoder\.precision must hold .* use bf16 or fp32"):
+        encoder.encode(waveforms(16_000))

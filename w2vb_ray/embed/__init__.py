@@ -1,0 +1,1 @@
+"""The `embed` job: the pure parts of this package with Ray and Delta Lake around them."""

@@ -1,0 +1,87 @@
+"""Encode stage: PCM -> embeddings. One actor holds one model; a unit goes in and comes out whole."""
+
+import time
+
+import numpy as np
+import pyarrow as pa
+
+from w2vb_ray import schema
+from w2vb_ray.config.embed import EmbedConfig
+from w2vb_ray.encoder import Embeddings, Encoder, load_encoder
+from w2vb_ray.errors import RejectReason
+
+
+class EncodeUnits:
+    """Ray callable around an encoder; the model loads once per actor.
+
+    Args:
+        config: the run's config, device and precision resolved.
+        num_threads: CPU threads of this encoder.
+    """
+
+    def __init__(self, config: EmbedConfig, num_threads: int) -> None:
+        self._keep_frames = config.sink.frames
+        self._encoder: Encoder = load_encoder(
+            config.encoder, config.pooling, config.batching, config.audio, num_threads=num_threads
+        )
+
+    def __call__(self, packed: pa.Table) -> pa.Table:
+        """Packed decoded rows -> packed encoded rows, with the unit's cost in frames and seconds beside them."""
+        return pa.concat_tables([self._encode_unit(unit, rows) for unit, rows in schema.unpack(packed)])
+
+    def _encode_unit(self, unit: int, rows: pa.Table) -> pa.Table:
+        stats, started = self._encoder.stats, time.perf_counter()
+        num_frames, num_padding_frames = stats.num_frames, stats.num_padding_frames
+        fine = np.flatnonzero(rows["reason"].is_null().to_numpy())
+        waveforms = [np.frombuffer(rows["pcm"][int(index)].as_buffer(), np.int16) for index in fine]
+        found = self._encoder.encode(waveforms, keep_frames=self._keep_frames)
+        cost = {
+            "num_frames": stats.num_frames - num_frames,
+            "num_padding_frames": stats.num_padding_frames - num_padding_frames,
+            "encode_s": time.perf_counter() - started,
+        }
+        encoded = with_embeddings(rows.drop_columns(["pcm"]), fine, found, self._encoder.layers)
+        packed = schema.pack(encoded, unit)
+        for name, value in cost.items():
+            packed = packed.append_column(name, pa.array([value], schema.DESCRIPTOR.field(name).type))
+        return packed
+
+
+def with_embeddings(rows: pa.Table, fine: np.ndarray, found: list[Embeddings], layers: list[int]) -> pa.Table:
+    """Add `num_frames` and one vector column per layer (and one column of raw float32 frames when they were kept).
+
+    Args:
+        rows: (N) rows.
+        fine: (M,) indices of the rows that were encoded.
+        found: (M) embeddings, in the same order.
+        layers: the kept layers. An utterance with a value that is not finite becomes a reject.
+    """
+    by_row: list[Embeddings | None] = [None] * rows.num_rows
+    broken = np.zeros(rows.num_rows, bool)
+    for index, embeddings in zip(fine, found, strict=True):
+        by_row[index] = embeddings
+        broken[index] = not all(np.isfinite(vector).all() for vector in embeddings.pooled)
+    if broken.any():
+        rows, by_row = _reject(rows, broken), [None if bad else e for e, bad in zip(by_row, broken, strict=True)]
+    num_frames = pa.array([None if e is None else e.num_frames for e in by_row], pa.int32())
+    rows = rows.append_column("num_frames", num_frames)
+    for layer, name in enumerate(schema.vector_columns("embedding", layers)):
+        vectors = [None if e is None else e.pooled[layer] for e in by_row]
+        rows = rows.append_column(name, pa.array(vectors, schema.VECTOR))
+    if any(e.frames is not None for e in found):
+        for layer, name in enumerate(schema.vector_columns("frames", layers)):
+            raw = [None if e is None or e.frames is None else _bytes(e.frames[layer]) for e in by_row]
+            rows = rows.append_column(name, pa.array(raw, pa.large_binary()))
+    return rows
+
+
+def _bytes(frames: np.ndarray) -> memoryview:
+    return memoryview(np.ascontiguousarray(frames, np.float32)).cast("B")
+
+
+def _reject(rows: pa.Table, broken: np.ndarray) -> pa.Table:
+    for name, text in (("reason", str(RejectReason.NON_FINITE)), ("detail", "the encoder's output is not finite")):
+        column = rows[name].to_numpy().astype(object)
+        column[broken] = text
+        rows = rows.set_column(rows.column_names.index(name), name, pa.array(column, pa.string()))
+    return rows

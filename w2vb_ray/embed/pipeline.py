@@ -1,0 +1,68 @@
+"""The whole flow of a run on one screen: packed units in, descriptors of written files out."""
+
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+
+from w2vb_ray import schema
+from w2vb_ray.config.embed import EmbedConfig
+from w2vb_ray.embed.encode import EncodeUnits
+from w2vb_ray.embed.plan import Plan
+from w2vb_ray.embed.read import read_units
+from w2vb_ray.embed.write import WriteTask, write_units
+from w2vb_ray.runtime.cluster import EncoderPool
+
+READ_MEMORY_BYTES = 768 * 1024**2
+WRITE_MEMORY_BYTES = 512 * 1024**2
+ENCODER_MEMORY_BYTES = 1536 * 1024**2  # beside the weights
+NO_PROGRESS_TIMEOUT_S = 3600.0  # Ray's guard against hangs; a unit is minutes of work even on one CPU core
+RETRIES = 2  # Ray's own default is for ever, and a file that crashes a decoder would be tried for ever
+
+
+def build(plan: Plan, config: EmbedConfig, pool: EncoderPool, task: WriteTask) -> Dataset:
+    """Units -> read -> encode -> write. A new stage is one new call here.
+
+    One row is one unit in every stage, so `batch_size=1` hands over whole units and nothing is split or glued.
+    """
+    return (
+        ray.data.from_arrow([schema.pack(rows, unit) for unit, rows in enumerate(plan.units)])
+        .map_batches(
+            read_units,
+            fn_kwargs={"source": config.source, "audio": config.audio},
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=1,
+            memory=READ_MEMORY_BYTES,
+            max_retries=RETRIES,
+        )
+        .map_batches(
+            EncodeUnits,
+            fn_constructor_kwargs={"config": config, "num_threads": pool.num_threads},
+            batch_size=1,
+            batch_format="pyarrow",
+            # The pool is fixed: growing and shrinking it loads the model again.
+            compute=ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=3),
+            num_cpus=pool.cpus_per_encoder,
+            num_gpus=pool.gpus_per_encoder,
+            memory=pool.memory_bytes,
+            max_restarts=-1,
+            max_task_retries=RETRIES + 1,
+        )
+        .map_batches(
+            write_units,
+            fn_kwargs={"task": task},
+            batch_size=config.sink.units_per_file,
+            batch_format="pyarrow",
+            num_cpus=0.5,
+            memory=WRITE_MEMORY_BYTES,
+            max_retries=RETRIES,
+        )
+    )
+
+
+def configure() -> None:
+    """Ray Data settings of a run, in this process."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False  # the run shows its own, in audio-hours
+    context.execution_options.preserve_order = False
+    context.max_errored_blocks = 0  # Ray would drop whole blocks; bad rows are rejects before they are errors
+    context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S

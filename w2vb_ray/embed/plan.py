@@ -1,0 +1,198 @@
+"""What is there to do: the inventory minus what the tables already hold, cut into units. Pure Arrow, no Ray.
+
+A row is *unchanged* when its id is embedded, or was rejected for good, at the same `source_version`. Everything else
+is planned, and carries two flags for the commit: whether earlier rows of its id must go from `utterances` (and
+`frames`) and from `rejects`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from w2vb_ray import schema
+from w2vb_ray.config.embed import PlanSection
+from w2vb_ray.errors import RETRIED_REASONS, RejectReason
+
+# Bytes per second of audio where nobody announced a duration: only to order and cut units. Compressed speech is taken
+# at 64 kbit/s, so that a unit of 24 kbit/s files is at most 2.7 times as long as asked for.
+_BYTES_PER_S = {".wav": 32_000, ".aiff": 32_000, ".aif": 32_000, ".raw": 32_000, ".pcm": 32_000, ".flac": 16_000}
+_BYTES_PER_S_OTHER = 8_000
+
+
+@dataclass(frozen=True)
+class Live:
+    """What the tables hold, one row per id: `utterance_id`, `source_version`, `file` (and `reason` in rejects)."""
+
+    utterances: pa.Table
+    rejects: pa.Table
+    frames: pa.Table | None = None  # None where there is no frames table
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The units of a run and the counts that say why they are all there is.
+
+    `num_input = num_planned + num_unchanged`, and `num_known_rejects` of the unchanged ones have no embedding.
+    """
+
+    units: list[pa.Table]
+    num_input: int
+    num_planned: int
+    num_unchanged: int
+    num_known_rejects: int
+    num_changed: int
+    num_gone: int
+    audio_s: float  # announced, of the planned rows
+    num_without_duration: int
+    languages: list[str]
+    unit_s: list[float] = field(default_factory=list)  # estimated audio of each unit, for progress
+    utterance_files: Mapping[str, str] = field(default_factory=dict)  # replaced id -> file that holds it
+    frame_files: Mapping[str, str] = field(default_factory=dict)
+    reject_files: Mapping[str, str] = field(default_factory=dict)
+
+
+def make_plan(
+    inventory: pa.Table, duplicates: pa.Array, live: Live, section: PlanSection, *, want_frames: bool = False
+) -> Plan:
+    """Anti-join an inventory with the tables and cut the rest into units.
+
+    Args:
+        inventory: rows of `schema.INVENTORY` and the source's own columns, ids unique.
+        duplicates: ids that stand for a repeated row; they are planned as rejects.
+        live: what the tables hold.
+        section: unit sizes.
+        want_frames: plan embedded utterances again that have no frames yet.
+    """
+    found = _look_up(inventory, live)
+    version = inventory["source_version"]
+    embedded = pc.is_valid(found["utterance_version"])
+    gone = pc.and_(embedded, pc.equal(version, ""))  # its audio went away: the row stays, it may be the only one left
+    done = pc.or_(gone, pc.and_(embedded, pc.fill_null(pc.equal(found["utterance_version"], version), False)))
+    if want_frames:
+        done = pc.and_(done, pc.or_(gone, pc.is_valid(found["frame_file"])))
+    retried = pc.is_in(found["reason"], pa.array([str(reason) for reason in RETRIED_REASONS]))
+    refused = pc.and_(
+        pc.fill_null(pc.equal(found["reject_version"], version), False),
+        pc.invert(pc.or_(retried, pa.scalar(section.retry_rejects))),
+    )
+    known_rejects = pc.and_(refused, pc.invert(done))
+    todo = pc.invert(pc.or_(done, refused))
+
+    planned = _with_flags(inventory, found, duplicates).filter(todo)
+    replaced = found.filter(todo)
+    seconds = _estimated_s(planned)
+    announced = planned["announced_duration_s"]
+    units, unit_s = _cut(planned, seconds, section)
+    return Plan(
+        units=units,
+        num_input=inventory.num_rows,
+        num_planned=planned.num_rows,
+        num_unchanged=inventory.num_rows - planned.num_rows,
+        num_known_rejects=_count(known_rejects),
+        num_changed=_count(planned["in_utterances"]),
+        num_gone=_count(gone),
+        audio_s=pc.sum(announced).as_py() or 0.0,
+        num_without_duration=announced.null_count,
+        languages=sorted(pc.unique(inventory["language"]).to_pylist()),
+        unit_s=unit_s,
+        utterance_files=_files(planned, replaced, "utterance_file"),
+        frame_files=_files(planned, replaced, "frame_file"),
+        reject_files=_files(planned, replaced, "reject_file"),
+    )
+
+
+def _count(mask: pa.ChunkedArray) -> int:
+    return pc.sum(mask).as_py() or 0
+
+
+def _look_up(inventory: pa.Table, live: Live) -> pa.Table:
+    """Left join with the tables, in inventory order; null where a table does not know the id."""
+    utterances = live.utterances.select(["utterance_id", "source_version", "file"])
+    utterances = utterances.rename_columns(["utterance_id", "utterance_version", "utterance_file"])
+    rejects = live.rejects.select(["utterance_id", "source_version", "reason", "file"])
+    rejects = rejects.rename_columns(["utterance_id", "reject_version", "reason", "reject_file"])
+    rows = pa.table({"utterance_id": inventory["utterance_id"], "row": pa.array(np.arange(inventory.num_rows))})
+    frames = (
+        live.frames if live.frames is not None else utterances.slice(0, 0).select(["utterance_id", "utterance_file"])
+    )
+    frames = frames.rename_columns(["utterance_id", "frame_file"])
+    joined = rows.join(utterances, "utterance_id").join(rejects, "utterance_id").join(frames, "utterance_id")
+    return joined.sort_by("row")
+
+
+def _with_flags(inventory: pa.Table, found: pa.Table, duplicates: pa.Array) -> pa.Table:
+    is_duplicate = pc.is_in(inventory["utterance_id"], duplicates)
+    reason = pc.if_else(is_duplicate, str(RejectReason.DUPLICATE_ID), pa.scalar(None, pa.string()))
+    detail = pc.if_else(is_duplicate, "an earlier row of this source has the same id", pa.scalar(None, pa.string()))
+    flags = [pc.is_valid(found["utterance_version"]), pc.is_valid(found["reject_version"]), reason, detail]
+    for planned_field, column in zip(schema.PLANNED, flags, strict=True):
+        inventory = inventory.append_column(planned_field, column)
+    return inventory
+
+
+def _files(planned: pa.Table, found: pa.Table, column: str) -> dict[str, str]:
+    known = pc.is_valid(found[column])
+    ids, files = planned["utterance_id"].filter(known), found[column].filter(known)
+    return dict(zip(ids.to_pylist(), files.to_pylist(), strict=True))
+
+
+def _estimated_s(planned: pa.Table) -> np.ndarray:
+    """(N,) seconds of audio: announced, or the segment's length, or a guess from the size."""
+    size = pc.fill_null(planned["source_bytes"], 0).to_numpy().astype(np.float64).clip(min=0)
+    suffixes = pc.ascii_lower(pc.replace_substring_regex(planned["audio_uri"], r"^.*?(\.[A-Za-z0-9]{1,5})?$", r"\1"))
+    coded = suffixes.combine_chunks().dictionary_encode()
+    rates = np.array([_BYTES_PER_S.get(s, _BYTES_PER_S_OTHER) for s in coded.dictionary.to_pylist()], np.float64)
+    guessed = size / rates[coded.indices.to_numpy()] if len(size) else size
+    segment = pc.subtract(planned["end_s"], pc.fill_null(planned["start_s"], 0.0))
+    known = pc.coalesce(segment, planned["announced_duration_s"]).to_numpy()
+    return np.where(np.isnan(known), guessed, known).clip(min=0.0)
+
+
+def _cut(planned: pa.Table, seconds: np.ndarray, section: PlanSection) -> tuple[list[pa.Table], list[float]]:
+    """Units of one language each, rows of one recording together, long before short; the longest unit first."""
+    if planned.num_rows == 0:
+        return [], []
+    whole = pc.and_(pc.is_null(planned["start_s"]), pc.is_null(planned["end_s"])).to_numpy()
+    keys = pa.table(
+        {
+            "row": np.arange(planned.num_rows),
+            "language": planned["language"],
+            "length": np.where(whole, -seconds, -np.inf),  # segments first, by recording, so that it is read once
+            "audio_uri": planned["audio_uri"],
+            "start_s": planned["start_s"],
+        }
+    )
+    order = [("language", "ascending"), ("length", "ascending"), ("audio_uri", "ascending"), ("start_s", "ascending")]
+    rows = keys.sort_by(order)["row"].to_numpy()
+    starts = _unit_starts(planned, rows, seconds, section)
+    pieces = np.split(rows, starts[1:])
+    unit_s = np.array([seconds[piece].sum() for piece in pieces])
+    units = [
+        (planned.take(pa.array(pieces[i])).combine_chunks(), float(unit_s[i]))
+        for i in np.argsort(-unit_s, kind="stable")
+    ]
+    return [unit for unit, _ in units], [length for _, length in units]
+
+
+def _unit_starts(planned: pa.Table, rows: np.ndarray, seconds: np.ndarray, section: PlanSection) -> list[int]:
+    """Positions in `rows` where a unit begins: a new language, or a unit that is full."""
+    language = planned["language"].combine_chunks().dictionary_encode().indices.to_numpy()[rows]
+    uri = planned["audio_uri"].combine_chunks().dictionary_encode().indices.to_numpy()[rows]
+    size = pc.fill_null(planned["source_bytes"], 0).to_numpy().clip(min=0)[rows]
+    size[1:][uri[1:] == uri[:-1]] = 0  # segments of one recording share one fetch
+    length = seconds[rows]
+    starts, count, audio_s, num_bytes = [0], 0, 0.0, 0
+    for i in range(len(rows)):
+        full = (
+            count >= section.unit_utterances
+            or audio_s + length[i] > section.unit_audio_s
+            or num_bytes + size[i] > section.unit_bytes
+        )
+        if count and (full or language[i] != language[i - 1]):
+            starts.append(i)
+            count, audio_s, num_bytes = 0, 0.0, 0
+        count, audio_s, num_bytes = count + 1, audio_s + length[i], num_bytes + int(size[i])
+    return starts

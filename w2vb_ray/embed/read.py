@@ -1,0 +1,144 @@
+"""Read stage: a unit's URIs -> 16 kHz mono PCM, or reject reasons. A bad utterance never stops its unit.
+
+Fetches run ahead in threads, because a store answers slowly; decoding stays in the task's own thread, because the
+task has one CPU.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from fsspec import AbstractFileSystem
+
+from w2vb_ray import schema, storage
+from w2vb_ray.audio.decode import RawFormat, Recording, decode
+from w2vb_ray.audio.fetch import fetch
+from w2vb_ray.audio.resample import TARGET_RATE_HZ
+from w2vb_ray.audio.segment import cut
+from w2vb_ray.config.sections import AudioSection, SourceSection
+from w2vb_ray.errors import AudioRejected, RejectReason
+
+_FETCH_THREADS = 16
+_AHEAD_BYTES = 128 * 1024**2  # fetched and not yet decoded; one larger object is fetched alone
+DROPPED = ("source_bytes", "announced_duration_s", "announced_sampling_rate", "announced_num_channels")
+
+
+def read_units(packed: pa.Table, source: SourceSection, audio: AudioSection) -> pa.Table:
+    """Packed inventory rows -> packed decoded rows; see `schema` for both."""
+    return pa.concat_tables([schema.pack(read_unit(rows, source, audio), unit) for unit, rows in schema.unpack(packed)])
+
+
+@dataclass(slots=True)
+class _Decoded:
+    """What reading made of one utterance."""
+
+    pcm: np.ndarray | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    sampling_rate: int | None = None
+    reason: str | None = None
+    detail: str | None = None
+
+
+def read_unit(rows: pa.Table, source: SourceSection, audio: AudioSection) -> pa.Table:
+    """Fetch each recording once, decode it once, cut its segments.
+
+    Returns:
+        The rows in order, without the columns that only reading needs, with `pcm`, `sampling_rate`, `duration_s`,
+        and `reason` and `detail` where the utterance is rejected.
+    """
+    utterances = rows.select([*schema.INVENTORY.names, "reason", "detail"]).to_pylist()
+    decoded = [_Decoded(reason=row["reason"], detail=row["detail"]) for row in utterances]
+    by_recording: dict[str, list[int]] = {}
+    for index, row in enumerate(utterances):
+        if row["reason"] is None:
+            by_recording.setdefault(row["audio_uri"], []).append(index)
+    first_rows = [utterances[indices[0]] for indices in by_recording.values()]
+    for recording, indices in zip(_recordings(first_rows, source, audio), by_recording.values(), strict=True):
+        for index in indices:
+            decoded[index] = _cut(recording, utterances[index])
+    return _with_audio(rows, decoded)
+
+
+def _recordings(rows: list[dict], source: SourceSection, audio: AudioSection) -> Iterator[Recording | AudioRejected]:
+    with ThreadPoolExecutor(_FETCH_THREADS) as threads:
+        fetched = _ahead((row, threads.submit(_fetch, row, source, audio)) for row in rows)
+        for row, future in fetched:
+            try:
+                raw = _raw_format(row, source)
+                yield decode(future.result(), row["audio_uri"], audio, raw)
+            except AudioRejected as rejected:
+                yield rejected
+
+
+def _ahead(submissions: Iterable[tuple[dict, Future[bytes]]]) -> Iterator[tuple[dict, Future[bytes]]]:
+    """Pass submissions on in order, a bounded number of them and of their bytes ahead of the consumer."""
+    waiting: deque[tuple[dict, Future[bytes]]] = deque()
+    waiting_bytes = 0
+    for row, future in submissions:
+        waiting.append((row, future))
+        waiting_bytes += row["source_bytes"] or 0
+        while waiting and (len(waiting) >= _FETCH_THREADS or waiting_bytes > _AHEAD_BYTES):
+            waiting_bytes -= waiting[0][0]["source_bytes"] or 0
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _fetch(row: dict, source: SourceSection, audio: AudioSection) -> bytes:
+    size = row["source_bytes"]
+    if size is None:
+        raise AudioRejected(RejectReason.MISSING, "the object does not exist")
+    filesystem: AbstractFileSystem = storage.filesystem(row["audio_uri"], source.storage)
+    path = storage.fs_path(row["audio_uri"], filesystem)
+    return fetch(filesystem, path, expected_bytes=size if size >= 0 else None, max_bytes=audio.max_bytes)
+
+
+def _raw_format(row: dict, source: SourceSection) -> RawFormat | None:
+    if not row["audio_uri"].lower().endswith((".raw", ".pcm")):
+        return None
+    sampling_rate = row["announced_sampling_rate"] or source.raw_sampling_rate
+    if sampling_rate is None:
+        raise AudioRejected(
+            RejectReason.UNDECODABLE, "headerless PCM with no sampling rate; set source.raw_sampling_rate"
+        )
+    return RawFormat(sampling_rate, row["announced_num_channels"] or source.raw_num_channels)
+
+
+def _cut(recording: Recording | AudioRejected, row: dict) -> _Decoded:
+    try:
+        if isinstance(recording, AudioRejected):
+            raise recording
+        pcm, start_s, end_s = cut(recording, row["start_s"], row["end_s"])
+    except AudioRejected as rejected:
+        return _Decoded(reason=str(rejected.reason), detail=rejected.detail)
+    return _Decoded(pcm, start_s, end_s, recording.sampling_rate)
+
+
+def _with_audio(rows: pa.Table, decoded: list[_Decoded]) -> pa.Table:
+    duration_s = [None if d.pcm is None else len(d.pcm) / TARGET_RATE_HZ for d in decoded]
+    columns = {
+        "start_s": pa.array([d.start_s for d in decoded], pa.float64()),
+        "end_s": pa.array([d.end_s for d in decoded], pa.float64()),
+        "reason": pa.array([d.reason for d in decoded], pa.string()),
+        "detail": pa.array([d.detail for d in decoded], pa.string()),
+        "duration_s": pa.array(duration_s, pa.float64()),
+        "sampling_rate": pa.array([d.sampling_rate for d in decoded], pa.int32()),
+        "pcm": _pcm_column([d.pcm for d in decoded]),
+    }
+    kept = rows.drop_columns([*DROPPED, *(name for name in columns if name in rows.column_names)])
+    for name, column in columns.items():
+        kept = kept.append_column(name, column)
+    return kept
+
+
+def _pcm_column(waveforms: list[np.ndarray | None]) -> pa.LargeBinaryArray:
+    """int16 waveforms as large_binary, null where there is none."""
+    sizes = np.array([0 if pcm is None else pcm.nbytes for pcm in waveforms], np.int64)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    present = [pcm for pcm in waveforms if pcm is not None]
+    values = np.concatenate(present) if present else np.empty(0, np.int16)
+    valid = pa.array([pcm is not None for pcm in waveforms], pa.bool_()).buffers()[1]
+    return pa.Array.from_buffers(pa.large_binary(), len(sizes), [valid, pa.py_buffer(offsets), pa.py_buffer(values)])

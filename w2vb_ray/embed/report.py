@@ -1,0 +1,104 @@
+"""What the person sees of a run: the plan line, the closing table, and `report.json`."""
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as TextTable
+
+from w2vb_ray import __version__
+from w2vb_ray.embed.plan import Plan
+from w2vb_ray.embed.tally import Tally
+from w2vb_ray.errors import ExitCode
+
+_NEXT = {
+    ExitCode.INTERRUPTED: ["interrupted; run the same command again to resume"],
+    ExitCode.TOO_MANY_REJECTS: [
+        "more rejects than sink.max_reject_fraction; what could be embedded is committed, the rejects table says why"
+    ],
+}
+_PACKAGES = ("ray", "torch", "transformers", "pyarrow", "deltalake")
+
+
+def describe_plan(plan: Plan, source_format: str, num_skipped: int) -> str:
+    """One line before the work: how much there is, and how much of it is new."""
+    known = plan.num_planned - plan.num_without_duration
+    hours = f"{plan.audio_s / 3600:.2f} h" if known else "length not known yet"
+    if known and plan.num_without_duration:
+        hours = f"over {hours}"
+    parts = [
+        f"{plan.num_input:,} utterances in {len(plan.languages)} languages ({source_format})",
+        f"{plan.num_planned:,} to embed ({hours}, {len(plan.units):,} units)",
+        f"{plan.num_unchanged:,} unchanged",
+        f"{plan.num_known_rejects:,} of them known rejects",
+    ]
+    if plan.num_changed:
+        parts.insert(2, f"{plan.num_changed:,} of them again")
+    if plan.num_gone:
+        parts.append(f"{plan.num_gone:,} whose audio is gone keep their embeddings")
+    if num_skipped:
+        parts.append(f"{num_skipped:,} other files skipped")
+    return f"plan: {', '.join(parts)}"
+
+
+def language_table(tally: Tally) -> TextTable:
+    """One row per language that the run touched, and their sum."""
+    table = TextTable(title=None, show_footer=True)
+    table.add_column("language", footer="total")
+    table.add_column("embedded", justify="right", footer=f"{tally.embedded:,}")
+    table.add_column("audio (h)", justify="right", footer=f"{tally.audio_s / 3600:.3f}")
+    table.add_column("rejected", justify="right", footer=f"{tally.rejected:,}")
+    table.add_column("reasons", footer=_reasons(tally.reasons))
+    for name, language in sorted(tally.languages.items(), key=lambda item: (-item[1].audio_s, item[0])):
+        rejected = f"{sum(language.rejected.values()):,}"
+        hours = f"{language.audio_s / 3600:.3f}"
+        table.add_row(name, f"{language.embedded:,}", hours, rejected, _reasons(language.rejected))
+    return table
+
+
+def report(tally: Tally, plan: Plan, **facts: Any) -> dict[str, Any]:
+    """Contents of `report.json`: counts that reconcile, per language and reason, speed, and what ran where."""
+    return {
+        **facts,
+        "input": plan.num_input,
+        "embedded": tally.embedded,
+        "rejected": tally.rejected,
+        "unchanged": plan.num_unchanged,
+        "known_rejects": plan.num_known_rejects,
+        "replaced": plan.num_changed,
+        "units": len(plan.units),
+        "audio_hours": tally.audio_s / 3600,
+        "padding_waste": tally.padding_waste,
+        "encoder_s": tally.encode_s,
+        "reasons": dict(tally.reasons),
+        "languages": {
+            name: {"embedded": t.embedded, "audio_hours": t.audio_s / 3600, "rejected": dict(t.rejected)}
+            for name, t in sorted(tally.languages.items())
+        },
+        "versions": {"w2vb_ray": __version__, "python": platform.python_version(), **_versions()},
+    }
+
+
+def show_closing(console: Console, tally: Tally, plan: Plan, code: ExitCode, wall_s: float, folder: str) -> None:
+    """The closing table, one line of totals, and what to do next where that is not obvious."""
+    if tally.languages:
+        console.print(language_table(tally))
+    totals = (
+        f"{tally.embedded:,} embedded + {tally.rejected:,} rejected + {plan.num_unchanged:,} unchanged "
+        f"of {plan.num_input:,}; {tally.audio_s / 3600:.3f} audio-hours in {wall_s:.0f} s"
+    )
+    if tally.audio_s:
+        waste = f"padding waste {tally.padding_waste:.1%}"
+        totals += f", {tally.audio_s / wall_s:.1f} audio-hours per hour with start-up, {waste}"
+    lines = [totals if plan.units else "nothing to do", *_NEXT.get(code, []), f"report: {folder}/report.json"]
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _reasons(reasons: dict[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
+
+
+def _versions() -> dict[str, str]:
+    return {package: version(package) for package in _PACKAGES}

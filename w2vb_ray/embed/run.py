@@ -1,0 +1,230 @@
+"""One run of the `embed` job, from config to exit code. The order of the steps is the protocol:
+
+open tables, who holds them? ─ list the source ─ plan ─ nothing to do: end, Ray never starts
+─ start Ray, does the job fit? ─ claim the tables ─ stream units, commit as files come ─ reconcile ─ report
+"""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.data import Dataset
+from ray.exceptions import RayError
+from rich.console import Console
+
+from w2vb_ray import schema
+from w2vb_ray.config.embed import EmbedConfig
+from w2vb_ray.embed import pipeline
+from w2vb_ray.embed.claim import Claim
+from w2vb_ray.embed.commit import Committer, Waiting
+from w2vb_ray.embed.extras import align_extras
+from w2vb_ray.embed.plan import Live, Plan, make_plan
+from w2vb_ray.embed.provenance import Provenance
+from w2vb_ray.embed.report import describe_plan, report, show_closing
+from w2vb_ray.embed.stream import descriptors
+from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, Table
+from w2vb_ray.embed.tally import Tally
+from w2vb_ray.embed.write import WriteTask
+from w2vb_ray.encoder import Checkpoint, resolve_checkpoint
+from w2vb_ray.errors import ExitCode, NotReconciled, TableHeld
+from w2vb_ray.runtime import cluster, interrupt
+from w2vb_ray.runtime.progress import EmbedProgress, stage
+from w2vb_ray.runtime.run_folder import RunFolder, new_run_id
+from w2vb_ray.source import Inventory, build_inventory
+
+_PLAN_ATTEMPTS = 3  # another run may begin and end between our plan and our claim
+
+
+class EmbedRun:
+    """One run; `run()` is its whole life.
+
+    Args:
+        config: the validated config.
+        console: where plan, progress and summary are shown.
+    """
+
+    def __init__(self, config: EmbedConfig, console: Console) -> None:
+        self.config = config
+        self.console = console
+        self.run_id = new_run_id()
+        self.started = datetime.now(UTC)
+        self.tally = Tally()
+        self._clock = time.monotonic()
+        self._folder = RunFolder(config.sink.uri, config.sink.storage, self.run_id)
+        self._tables = {
+            name: Table(name, config.sink.uri, config.sink.storage) for name in (UTTERANCES, FRAMES, REJECTS)
+        }
+        self._claim = Claim(self._tables, self.run_id, config.sink.lease_s)
+
+    def run(self) -> ExitCode:
+        """Plan, embed what is new, commit, report.
+
+        Raises:
+            UserError: exit 2.
+            TableHeld: exit 4.
+            NotReconciled: exit 5, after the report is written.
+        """
+        self._claim.check_free()
+        with stage(self.console, "reading the checkpoint"):
+            checkpoint = resolve_checkpoint(self.config.encoder)
+        precision = self.config.encoder.precision
+        provenance = Provenance.of(self.config, checkpoint, None if precision == "auto" else precision)
+        provenance.check(self._tables[UTTERANCES].properties, self.config.sink.uri)
+        with stage(self.console, "listing the source"):
+            inventory = build_inventory(self.config.source)
+        try:
+            return self._plan_and_embed(inventory, checkpoint)
+        finally:
+            if ray.is_initialized():
+                ray.shutdown()
+
+    def _plan_and_embed(self, inventory: Inventory, checkpoint: Checkpoint) -> ExitCode:
+        for _ in range(_PLAN_ATTEMPTS):
+            self._claim.check_free()
+            if self._claim.has_unconfirmed() and not self._claim.take():
+                continue
+            rows = inventory.table
+            if self._tables[UTTERANCES].exists:
+                rows = align_extras(rows, self._tables[UTTERANCES].columns, self.config.sink.uri)
+            plan = self._plan(inventory, rows)
+            if not plan.units:
+                self._claim.release()
+                return self._finish(ExitCode.DONE, plan, None)
+            pool = self._connect(checkpoint)
+            provenance = Provenance.of(self.config, checkpoint, self.config.encoder.precision)
+            provenance.check(self._tables[UTTERANCES].properties, self.config.sink.uri)
+            if self._hold(self._layouts(provenance, rows.schema)):
+                return self._embed(plan, pool, provenance)
+            for table in self._tables.values():
+                table.reload()
+        raise TableHeld("other runs keep taking these tables between this run's plan and its claim; run it again")
+
+    def _plan(self, inventory: Inventory, rows: pa.Table) -> Plan:
+        with stage(self.console, "planning"):
+            live = Live(
+                utterances=self._tables[UTTERANCES].scan(["utterance_id", "source_version"]),
+                rejects=self._tables[REJECTS].scan(["utterance_id", "source_version", "reason"]),
+                frames=self._tables[FRAMES].scan(["utterance_id"]) if self._tables[FRAMES].exists else None,
+            )
+            plan = make_plan(rows, inventory.duplicates, live, self.config.plan, want_frames=self.config.sink.frames)
+        line = describe_plan(plan, inventory.format, inventory.num_skipped)
+        self.console.print(line, soft_wrap=True, highlight=False)
+        return plan
+
+    def _connect(self, checkpoint: Checkpoint) -> cluster.EncoderPool:
+        """Start or join Ray, resolve everything that was `auto`, and record the resolved config."""
+        if not ray.is_initialized():
+            with stage(self.console, "starting Ray"):
+                cluster.connect(self.config.cluster)
+        weights_bytes = sum(file.stat().st_size for file in checkpoint.path.glob("*.safetensors"))
+        pool = cluster.fit_pool(
+            self.config.cluster,
+            self.config.encoder,
+            cluster.nodes(),
+            memory_bytes=pipeline.ENCODER_MEMORY_BYTES + 2 * weights_bytes,
+            task_memory_bytes=pipeline.READ_MEMORY_BYTES + pipeline.WRITE_MEMORY_BYTES,
+        )
+        precision = self.config.encoder.precision
+        if precision == "auto":
+            precision = "bf16" if pool.device == "cuda" else "fp32"
+        encoder = self.config.encoder.model_copy(update={"device": pool.device, "precision": precision})
+        self.config = self.config.model_copy(update={"encoder": encoder})
+        return pool
+
+    def _layouts(self, provenance: Provenance, inventory: pa.Schema) -> dict[str, Layout]:
+        columns = {
+            UTTERANCES: schema.utterances_schema(provenance.layers, schema.extra_fields(inventory)),
+            REJECTS: schema.REJECTS,
+        }
+        if self.config.sink.frames:
+            columns[FRAMES] = schema.frames_schema(provenance.layers)
+        return {name: Layout(fields, provenance.properties) for name, fields in columns.items()}
+
+    def _hold(self, layouts: Mapping[str, Layout]) -> bool:
+        """Hold the tables, create those that are missing, add the source's new columns."""
+        utterances = self._tables[UTTERANCES]
+        if utterances.exists and not self._claim.is_held and not self._claim.take():
+            return False
+        if not self._claim.create_missing(layouts):
+            return False
+        self._claim.extend(utterances, layouts[UTTERANCES].columns)
+        return True
+
+    def _embed(self, plan: Plan, pool: cluster.EncoderPool, provenance: Provenance) -> ExitCode:
+        sink = self.config.sink
+        task = WriteTask(sink.uri, sink.storage, provenance.layers, self.run_id, provenance.properties)
+        committer = Committer(self._claim, self._tables, plan, task)
+        self._folder.write_config(self.config)
+        pipeline.configure()
+        try:
+            interrupted = self._stream(plan, committer, pipeline.build(plan, self.config, pool, task))
+        except BaseException:
+            self._claim.release_quietly()
+            raise
+        self._claim.release()
+        if interrupted:
+            return self._finish(ExitCode.INTERRUPTED, plan, committer)
+        try:
+            self.tally.reconcile(plan, committer.expected_rows, committer.found_rows())
+        except NotReconciled:
+            self._finish(ExitCode.NOT_RECONCILED, plan, committer)
+            raise
+        share = self.tally.rejected / plan.num_planned
+        code = ExitCode.TOO_MANY_REJECTS if share > sink.max_reject_fraction else ExitCode.DONE
+        return self._finish(code, plan, committer)
+
+    def _stream(self, plan: Plan, committer: Committer, dataset: Dataset) -> bool:
+        """Commit descriptors as they come. True when the person at the keyboard asked to stop."""
+        waiting = Waiting(self.config.sink)
+        with interrupt.deferred() as stop, EmbedProgress(self.console, sum(plan.unit_s), plan.num_planned) as progress:
+            try:
+                for descriptor in descriptors(dataset):
+                    if descriptor is not None:
+                        waiting.add(descriptor)
+                        progress.advance(*_advance(descriptor, plan))
+                    if waiting.is_due:
+                        self._commit(committer, waiting)
+                    self._claim.renew_if_due()
+                    progress.tick()
+                    if stop.is_set():
+                        break
+            except RayError:
+                self._commit(committer, waiting)  # what has come out is whole, whatever stopped the stream
+                raise
+            self._commit(committer, waiting)
+            return stop.is_set()
+
+    def _commit(self, committer: Committer, waiting: Waiting) -> None:
+        if batch := waiting.take():
+            committer.commit(batch)
+            self.tally.add(batch)
+
+    def _finish(self, code: ExitCode, plan: Plan, committer: Committer | None) -> ExitCode:
+        wall_s = time.monotonic() - self._clock
+        facts = {
+            "run_id": self.run_id,
+            "status": code.name.lower(),
+            "exit_code": int(code),
+            "started": self.started.isoformat(timespec="seconds"),
+            "wall_s": wall_s,
+            "audio_hours_per_hour": self.tally.audio_s / wall_s,
+            "commits": 0 if committer is None else committer.num_commits,
+            "checkpoint": self.config.encoder.checkpoint,
+            "precision": self.config.encoder.precision,
+            "device": self.config.encoder.device,
+        }
+        self._folder.write_config(self.config)
+        self._folder.write_report(report(self.tally, plan, **facts))
+        show_closing(self.console, self.tally, plan, code, wall_s, self._folder.uri)
+        return code
+
+
+def _advance(descriptor: Mapping[str, Any], plan: Plan) -> tuple[float, float, int, int]:
+    outcomes = descriptor["outcomes"]
+    embedded = sum(o["count"] for o in outcomes if o["reason"] is None)
+    audio_s = sum(o["audio_s"] or 0.0 for o in outcomes if o["reason"] is None)
+    rejected = sum(o["count"] for o in outcomes) - embedded
+    return sum(plan.unit_s[unit] for unit in descriptor["units"]), audio_s, embedded, rejected

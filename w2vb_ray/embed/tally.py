@@ -1,0 +1,87 @@
+"""What a run did, counted from the descriptors that were committed; the source of its report and its exit code."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from w2vb_ray.embed.plan import Plan
+from w2vb_ray.errors import NotReconciled
+
+
+@dataclass
+class LanguageTally:
+    """One language: embedded utterances, their audio in seconds, rejects by reason."""
+
+    embedded: int = 0
+    audio_s: float = 0.0
+    rejected: Counter[str] = field(default_factory=Counter[str])
+
+
+@dataclass
+class Tally:
+    """Totals of the committed descriptors of a run."""
+
+    languages: defaultdict[str, LanguageTally] = field(default_factory=lambda: defaultdict(LanguageTally))
+    units: Counter[int] = field(default_factory=Counter[int])
+    num_frames: int = 0
+    num_padding_frames: int = 0
+    encode_s: float = 0.0
+
+    def add(self, descriptors: Sequence[Mapping[str, Any]]) -> None:
+        """Count what one batch committed."""
+        for descriptor in descriptors:
+            self.units.update(descriptor["units"])
+            self.num_frames += descriptor["num_frames"]
+            self.num_padding_frames += descriptor["num_padding_frames"]
+            self.encode_s += descriptor["encode_s"]
+            for outcome in descriptor["outcomes"]:
+                language = self.languages[outcome["language"]]
+                if outcome["reason"] is None:
+                    language.embedded += outcome["count"]
+                    language.audio_s += outcome["audio_s"] or 0.0
+                else:
+                    language.rejected[outcome["reason"]] += outcome["count"]
+
+    @property
+    def embedded(self) -> int:
+        """Utterances embedded."""
+        return sum(language.embedded for language in self.languages.values())
+
+    @property
+    def rejected(self) -> int:
+        """Utterances rejected."""
+        return sum(self.reasons.values())
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Rejects by reason."""
+        return sum((language.rejected for language in self.languages.values()), Counter[str]())
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of audio embedded."""
+        return sum(language.audio_s for language in self.languages.values())
+
+    @property
+    def padding_waste(self) -> float:
+        """Share of the encoder's frames that were padding."""
+        return self.num_padding_frames / max(1, self.num_frames + self.num_padding_frames)
+
+    def reconcile(self, plan: Plan, expected_rows: Mapping[str, int], found_rows: Mapping[str, int]) -> None:
+        """Check `input = embedded + rejected + unchanged`, each unit once, and the row counts of the tables.
+
+        Raises:
+            NotReconciled: says which sum does not hold.
+        """
+        accounted = self.embedded + self.rejected + plan.num_unchanged
+        if accounted != plan.num_input:
+            raise NotReconciled(
+                f"input {plan.num_input} != {self.embedded} embedded + {self.rejected} rejected + "
+                f"{plan.num_unchanged} unchanged; run the same command again, and report this if it stays"
+            )
+        repeated = [unit for unit, count in self.units.items() if count > 1]
+        if repeated or len(self.units) != len(plan.units):
+            raise NotReconciled(f"{len(self.units)} of {len(plan.units)} units came out, {len(repeated)} of them twice")
+        if dict(expected_rows) != dict(found_rows):
+            raise NotReconciled(f"the tables should hold {dict(expected_rows)} rows, but hold {dict(found_rows)}")

@@ -1,0 +1,148 @@
+"""Write stage: encoded units -> Parquet files under names never used before, and a descriptor for the driver.
+
+A file that no commit names does not exist: a task that dies or runs twice leaves orphans, never duplicates.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from w2vb_ray import schema, storage
+from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, DataFile, partition_path, write_parquet
+from w2vb_ray.errors import RETRIED_REASONS
+
+FRAME_RATE_HZ = 50.0
+_COSTS = ("num_frames", "num_padding_frames", "encode_s")
+
+
+@dataclass(frozen=True, slots=True)
+class WriteTask:
+    """What a write task must know.
+
+    Args:
+        sink_uri: folder of the tables.
+        options: fsspec options of its store.
+        layers: the kept hidden layers.
+        run_id: goes into every row.
+        properties: what made the vectors; goes into every file's metadata, for readers without Delta.
+    """
+
+    sink_uri: str
+    options: Mapping[str, Any]
+    layers: list[int]
+    run_id: str
+    properties: Mapping[str, str]
+
+
+def write_units(packed: pa.Table, task: WriteTask) -> pa.Table:
+    """Packed encoded rows -> files, one per table and language; returns one row of `schema.DESCRIPTOR`."""
+    units = schema.unpack(packed)
+    rows = pa.concat_tables([rows for _, rows in units], promote_options="permissive")
+    fine, rejected = rows.filter(pc.is_null(rows["reason"])), rows.filter(pc.is_valid(rows["reason"]))
+    written = [
+        *_write(UTTERANCES, _utterances(fine, task), task),
+        *(_write(FRAMES, _frames(fine, task), task) if _has_frames(rows) else []),
+        *_write(REJECTS, _rejects(rejected, task), task),
+    ]
+    retried = pa.array([str(reason) for reason in RETRIED_REASONS])
+    final = rows.filter(pc.invert(pc.is_in(rows["reason"], retried)))  # a hiccup of the store keeps the earlier row
+    descriptor = {
+        "units": [unit for unit, _ in units],
+        "files": [
+            {"table": table, "path": f.path, "language": f.language, "num_rows": f.num_rows, "num_bytes": f.num_bytes}
+            for table, f in written
+        ],
+        "replaced_utterances": final.filter(final["in_utterances"])["utterance_id"].to_pylist(),
+        "replaced_rejects": rows.filter(rows["in_rejects"])["utterance_id"].to_pylist(),
+        "outcomes": _outcomes(rows),
+        **{name: pc.sum(packed[name]).as_py() for name in _COSTS},
+    }
+    return pa.Table.from_pylist([descriptor], schema=schema.DESCRIPTOR)
+
+
+def rounded(values: np.ndarray) -> np.ndarray:
+    """float32 rounded to nearest-even at 10 mantissa bits: nearly float16's size on disk, float32's range and readers.
+
+    Relative error at most 2^-11. Values must be finite.
+    """
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    dropped = 13
+    half = np.uint32((1 << (dropped - 1)) - 1) + ((bits >> np.uint32(dropped)) & np.uint32(1))
+    kept = np.uint32(0xFFFFFFFF << dropped & 0xFFFFFFFF)
+    return ((bits + half) & kept).view(np.float32)
+
+
+def _write(name: str, rows: pa.Table, task: WriteTask) -> list[tuple[str, DataFile]]:
+    files: list[tuple[str, DataFile]] = []
+    for language in pc.unique(rows["language"]).to_pylist():
+        part = rows.filter(pc.equal(rows["language"], language)).drop_columns(["language"])
+        files.append((name, write_file(name, part, language, task)))
+    return files
+
+
+def write_file(name: str, rows: pa.Table, language: str, task: WriteTask) -> DataFile:
+    """Write rows of one language (without the language column) to a new file of a table."""
+    path = f"{partition_path(language)}/{task.run_id}-{uuid.uuid4().hex}.parquet"
+    metadata = {key.encode(): value.encode() for key, value in task.properties.items()}
+    uri = storage.join(task.sink_uri, name, path)
+    num_bytes = write_parquet(rows.replace_schema_metadata(metadata), uri, task.options)
+    return DataFile(path, language, rows.num_rows, num_bytes)
+
+
+def _utterances(rows: pa.Table, task: WriteTask) -> pa.Table:
+    rows = rows.append_column(schema.RUN_ID, pa.array([task.run_id] * rows.num_rows, pa.string()))
+    for name in schema.vector_columns("embedding", task.layers):
+        index = rows.column_names.index(name)
+        rows = rows.set_column(index, pa.field(name, schema.VECTOR), _rounded_vectors(rows[name]))
+    extra = pa.schema([field for field in rows.schema if field.name not in schema.RESERVED_COLUMNS])
+    return rows.select(schema.utterances_schema(task.layers, extra).names)
+
+
+def _rounded_vectors(column: pa.ChunkedArray) -> pa.ListArray:
+    vectors = column.combine_chunks()
+    return pa.ListArray.from_arrays(vectors.offsets, pa.array(rounded(vectors.values.to_numpy(zero_copy_only=False))))
+
+
+def _has_frames(rows: pa.Table) -> bool:
+    return any(name.startswith("frames") and pa.types.is_large_binary(rows[name].type) for name in rows.column_names)
+
+
+def _frames(rows: pa.Table, task: WriteTask) -> pa.Table:
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {
+        "utterance_id": rows["utterance_id"],
+        "num_frames": rows["num_frames"],
+        "frame_rate_hz": pa.array([FRAME_RATE_HZ] * rows.num_rows, pa.float64()),
+        "run_id": pa.array([task.run_id] * rows.num_rows, pa.string()),
+        "language": rows["language"],
+    }
+    for name in schema.vector_columns("frames", task.layers):
+        columns[name] = _matrices(rows[name], rows["num_frames"].to_numpy())
+    return pa.table(columns).select(schema.frames_schema(task.layers).names)
+
+
+def _matrices(raw: pa.ChunkedArray, num_frames: np.ndarray) -> pa.Array:
+    """large_binary of (T, D) float32 -> list<list<float32>>, rounded."""
+    flat = [np.frombuffer(matrix.as_buffer(), np.float32) for matrix in raw]
+    if not flat:
+        return pa.array([], schema.FRAMES)
+    dimension = len(flat[0]) // int(num_frames[0])
+    rows = np.concatenate([[0], np.cumsum(num_frames)]).astype(np.int32)
+    values = pa.array(rounded(np.concatenate(flat)))
+    vectors = pa.ListArray.from_arrays(pa.array(np.arange(rows[-1] + 1, dtype=np.int32) * dimension), values)
+    return pa.ListArray.from_arrays(pa.array(rows), vectors)
+
+
+def _rejects(rows: pa.Table, task: WriteTask) -> pa.Table:
+    run_id = pa.array([task.run_id] * rows.num_rows, pa.string())
+    return rows.append_column(schema.RUN_ID, run_id).select(schema.REJECTS.names)
+
+
+def _outcomes(rows: pa.Table) -> list[dict[str, Any]]:
+    grouped = rows.group_by(["language", "reason"]).aggregate([("utterance_id", "count"), ("duration_s", "sum")])
+    grouped = grouped.rename_columns({"utterance_id_count": "count", "duration_s_sum": "audio_s"})
+    return grouped.to_pylist()

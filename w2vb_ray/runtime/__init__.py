@@ -1,0 +1,1 @@
+"""What every job needs around its work: Ray, progress, the run folder, signals."""

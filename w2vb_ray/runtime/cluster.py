@@ -1,0 +1,141 @@
+"""Where Ray runs, and whether the job fits there: one clear message before the work instead of a hang during it."""
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ray
+
+from w2vb_ray.config.sections import ClusterSection, EncoderSection
+from w2vb_ray.errors import ClusterError
+
+RESERVED_CPUS = 2  # for reading and writing beside the encoders
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderPool:
+    """What the encoders take of the cluster, resolved.
+
+    Args:
+        size: number of encoder actors.
+        device: `cpu` or `cuda`.
+        cpus_per_encoder: logical CPUs of one actor.
+        gpus_per_encoder: logical GPUs of one actor.
+        num_threads: threads its model runs with.
+        memory_bytes: memory of one actor, weights included.
+    """
+
+    size: int
+    device: str
+    cpus_per_encoder: int
+    gpus_per_encoder: float
+    num_threads: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What one alive node offers."""
+
+    cpus: float
+    gpus: float
+    memory_bytes: float
+
+
+def connect(section: ClusterSection) -> None:
+    """Start or join Ray.
+
+    A process that `ray job submit` started always joins the cluster it was submitted to: the same command line runs on
+    a laptop and there.
+
+    Raises:
+        ClusterError: nothing answers at `cluster.address`.
+    """
+    logging.getLogger("ray").setLevel(logging.WARNING)
+    address = "auto" if _is_submitted_job() else section.address
+    if address == "local":
+        cores = os.cpu_count() or 1
+        encoders = section.num_encoders or 1
+        num_cpus = section.num_cpus or max(cores, encoders * (section.cpus_per_encoder or cores)) + RESERVED_CPUS
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            num_gpus=section.num_gpus,
+            object_store_memory=section.object_store_bytes,
+            include_dashboard=False,
+            logging_level=logging.WARNING,
+        )
+        return
+    try:
+        ray.init(address=address, logging_level=logging.WARNING)
+    except (ConnectionError, RuntimeError, ValueError) as err:
+        raise ClusterError(f"no Ray cluster answers at cluster.address={address!r}: {err}") from err
+
+
+def nodes() -> list[Node]:
+    """The alive nodes of the connected cluster."""
+    offered = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(r.get("CPU", 0.0), r.get("GPU", 0.0), r.get("memory", 0.0)) for r in offered]
+
+
+def fit_pool(
+    cluster: ClusterSection, encoder: EncoderSection, offered: Sequence[Node], memory_bytes: int, task_memory_bytes: int
+) -> EncoderPool:
+    """Resolve the encoder pool against what the nodes offer.
+
+    Args:
+        cluster: what the config asks for.
+        encoder: its `device` decides whether encoders take GPUs.
+        offered: the alive nodes.
+        memory_bytes: memory of one encoder.
+        task_memory_bytes: memory of one read and one write task.
+
+    Raises:
+        ClusterError: the cluster cannot hold the pool and `RESERVED_CPUS` beside it; says what is missing.
+    """
+    total_gpus = sum(node.gpus for node in offered)
+    device = encoder.device
+    if device == "auto":
+        device = "cuda" if total_gpus > 0 and cluster.gpus_per_encoder != 0 else "cpu"
+    gpus = cluster.gpus_per_encoder if cluster.gpus_per_encoder is not None else float(device == "cuda")
+    if device == "cuda" and gpus == 0:
+        raise ClusterError("encoder.device is cuda, but cluster.gpus_per_encoder is 0; leave one of them unset")
+    size = cluster.num_encoders or max(1, int(total_gpus / gpus) if gpus else 1)
+    cpus = cluster.cpus_per_encoder or _default_cpus(device, size, offered)
+    places = sum(_places(node, cpus, gpus, memory_bytes) for node in offered)
+    spare_cpus = sum(node.cpus for node in offered) - size * cpus
+    total_memory = sum(node.memory_bytes for node in offered)
+    if places < size or spare_cpus < RESERVED_CPUS or total_memory < size * memory_bytes + task_memory_bytes:
+        raise ClusterError(
+            f"the cluster cannot hold the job: {size} encoder(s) with {cpus} CPU, {gpus:g} GPU and "
+            f"{_gib(memory_bytes)} each, and {RESERVED_CPUS} CPU and {_gib(task_memory_bytes)} beside them; "
+            f"{len(offered)} node(s) offer {sum(n.cpus for n in offered):g} CPU, {total_gpus:g} GPU and "
+            f"{_gib(total_memory)}, room for {places} such encoder(s). Lower cluster.num_encoders or "
+            "cluster.cpus_per_encoder, or add nodes"
+        )
+    return EncoderPool(size, device, cpus, gpus, cpus, memory_bytes)
+
+
+def _default_cpus(device: str, size: int, offered: Sequence[Node]) -> int:
+    """One CPU feeds a GPU; without one an encoder takes what its node has beside the reserve."""
+    if device == "cuda":
+        return 1
+    smallest = min((node.cpus for node in offered if node.cpus), default=1.0)
+    per_node = -(-size // max(1, len(offered)))
+    return max(1, int(smallest - RESERVED_CPUS) // per_node)
+
+
+def _places(node: Node, cpus: int, gpus: float, memory_bytes: int) -> int:
+    places = min(node.cpus // cpus, node.memory_bytes // memory_bytes)
+    return int(min(places, node.gpus // gpus) if gpus else places)
+
+
+def _gib(num_bytes: float) -> str:
+    return f"{num_bytes / 1024**3:.1f} GiB"
+
+
+def _is_submitted_job() -> bool:
+    config = os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR")
+    return bool(config and json.loads(config).get("metadata", {}).get("job_submission_id"))

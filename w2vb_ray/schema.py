@@ -1,0 +1,179 @@
+"""The Arrow schema of every step and table. A new column starts here.
+
+An utterance flows as one row that only gains columns:
+
+    inventory  source -> plan       what exists: id, URI, version, segment, language, the source's own columns
+    decoded    read -> encode       + PCM, measured duration; or a reject reason
+    encoded    encode -> write      + embeddings (and frames); or a reject reason
+
+The source's own columns (`text`, `speaker`, …) stand beside the fixed ones; their names never collide
+with `RESERVED_COLUMNS` because `source/` renames them to `source_<name>`.
+"""
+
+import pyarrow as pa
+
+INVENTORY = pa.schema(
+    [
+        pa.field("utterance_id", pa.string(), nullable=False),
+        pa.field("audio_uri", pa.string(), nullable=False),
+        pa.field("source_version", pa.string(), nullable=False),
+        pa.field("source_bytes", pa.int64()),  # null: the object does not exist
+        pa.field("start_s", pa.float64()),  # null: from the beginning
+        pa.field("end_s", pa.float64()),  # null: to the end
+        pa.field("announced_duration_s", pa.float64()),  # null: not known before decoding
+        pa.field("announced_sampling_rate", pa.int32()),  # only for headerless PCM
+        pa.field("announced_num_channels", pa.int32()),  # only for headerless PCM
+        pa.field("language", pa.string(), nullable=False),
+    ]
+)
+
+PCM = pa.field("pcm", pa.large_binary())  # int16 little-endian, 16 kHz mono; null when rejected
+REASON = pa.field("reason", pa.string())  # null when the utterance is fine
+DETAIL = pa.field("detail", pa.string())
+
+UTTERANCES_HEAD = pa.schema(
+    [
+        pa.field("utterance_id", pa.string()),
+        pa.field("audio_uri", pa.string()),
+        pa.field("source_version", pa.string()),
+        pa.field("start_s", pa.float64()),
+        pa.field("end_s", pa.float64()),
+        pa.field("duration_s", pa.float64()),
+        pa.field("sampling_rate", pa.int32()),  # of the source file, Hz
+        pa.field("num_frames", pa.int32()),
+    ]
+)
+RUN_ID = pa.field("run_id", pa.string())
+LANGUAGE = pa.field("language", pa.string())
+
+REJECTS = pa.schema(
+    [
+        pa.field("utterance_id", pa.string()),
+        pa.field("audio_uri", pa.string()),
+        pa.field("source_version", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+        RUN_ID,
+        LANGUAGE,
+    ]
+)
+
+VECTOR = pa.list_(pa.float32())
+FRAMES = pa.list_(pa.list_(pa.float32()))
+
+
+def vector_columns(prefix: str, layers: list[int]) -> list[str]:
+    """Column names of the kept layers: the bare prefix for one layer, `<prefix>_layer_08` for several.
+
+    Args:
+        prefix: `embedding` or `frames`.
+        layers: non-negative hidden layer indices, 0 being the input of the first layer.
+    """
+    return [prefix] if len(layers) == 1 else [f"{prefix}_layer_{layer:02d}" for layer in layers]
+
+
+PLANNED = pa.schema(
+    [
+        pa.field("in_utterances", pa.bool_()),  # an earlier row of this id is to be replaced
+        pa.field("in_rejects", pa.bool_()),
+        REASON,  # set where planning alone can reject
+        DETAIL,
+    ]
+)
+"""What planning adds to the inventory's columns."""
+
+_MAX_LAYERS = 100
+RESERVED_COLUMNS = frozenset(
+    {*INVENTORY.names, *PLANNED.names, *UTTERANCES_HEAD.names, *REJECTS.names, "pcm", "embedding", "frames"}
+    | {f"{prefix}_layer_{layer:02d}" for prefix in ("embedding", "frames") for layer in range(_MAX_LAYERS)}
+)
+"""Names that a source's own columns cannot have."""
+
+
+def utterances_schema(layers: list[int], extra: pa.Schema) -> pa.Schema:
+    """Schema of the `utterances` table: fixed head, one vector per kept layer, the source's own columns, language."""
+    vectors = [pa.field(name, VECTOR) for name in vector_columns("embedding", layers)]
+    return pa.schema([*UTTERANCES_HEAD, *vectors, RUN_ID, *extra, LANGUAGE])
+
+
+def frames_schema(layers: list[int]) -> pa.Schema:
+    """Schema of the `frames` table: one (T, D) matrix per kept layer and utterance."""
+    matrices = [pa.field(name, FRAMES) for name in vector_columns("frames", layers)]
+    head = [
+        pa.field("utterance_id", pa.string()),
+        pa.field("num_frames", pa.int32()),
+        pa.field("frame_rate_hz", pa.float64()),
+    ]
+    return pa.schema([*head, *matrices, RUN_ID, LANGUAGE])
+
+
+def extra_fields(inventory: pa.Schema) -> pa.Schema:
+    """The source's own columns: whatever stands beside the fixed inventory columns."""
+    return pa.schema([field for field in inventory if field.name not in INVENTORY.names])
+
+
+DESCRIPTOR = pa.schema(
+    [
+        pa.field("units", pa.list_(pa.int64())),
+        pa.field(
+            "files",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("table", pa.string()),
+                        pa.field("path", pa.string()),  # relative to the table
+                        pa.field("language", pa.string()),
+                        pa.field("num_rows", pa.int64()),
+                        pa.field("num_bytes", pa.int64()),
+                    ]
+                )
+            ),
+        ),
+        pa.field("replaced_utterances", pa.list_(pa.string())),  # ids whose earlier rows this commit removes
+        pa.field("replaced_rejects", pa.list_(pa.string())),
+        pa.field(
+            "outcomes",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("language", pa.string()),
+                        pa.field("reason", pa.string()),  # null: embedded
+                        pa.field("count", pa.int64()),
+                        pa.field("audio_s", pa.float64()),
+                    ]
+                )
+            ),
+        ),
+        pa.field("num_frames", pa.int64()),  # real 20 ms frames through the encoder
+        pa.field("num_padding_frames", pa.int64()),  # frames of padding beside them
+        pa.field("encode_s", pa.float64()),
+    ]
+)
+"""What a write task hands to the driver: the files it made and what is in them, never the vectors."""
+
+
+def pack(table: pa.Table, unit: int) -> pa.Table:
+    """All rows of a unit as ONE row, `(unit, rows: list<struct>)`, so that Ray can neither split nor glue them.
+
+    Args:
+        table: the unit's utterances.
+        unit: its number in the plan.
+    """
+    struct = pa.StructArray.from_arrays(
+        [column.combine_chunks() if column.num_chunks != 1 else column.chunk(0) for column in table.columns],
+        fields=list(table.schema),
+    )
+    rows = pa.ListArray.from_arrays(pa.array([0, len(struct)], pa.int32()), struct)
+    return pa.table({"unit": pa.array([unit], pa.int64()), "rows": rows})
+
+
+def unpack(packed: pa.Table) -> list[tuple[int, pa.Table]]:
+    """Inverse of `pack`, for any number of packed rows: (unit, its rows). Copies nothing."""
+    units: list[tuple[int, pa.Table]] = []
+    for batch in packed.to_batches():
+        numbers, lists = batch.column("unit"), batch.column("rows")
+        for index, unit in enumerate(numbers.to_pylist()):
+            start, end = lists.offsets[index].as_py(), lists.offsets[index + 1].as_py()
+            struct = lists.values.slice(start, end - start)
+            units.append((unit, pa.table(struct.flatten(), schema=pa.schema(list(struct.type)))))
+    return units

@@ -1,0 +1,214 @@
+"""URI -> filesystem, the version of an object, and writes that are seen whole or not at all.
+
+Local paths and fsspec URLs look alike from here on. Nothing is cached between calls: a scheduled job in a long-lived
+process must see what arrived since its last run, so listings are never kept, and filesystem objects are made where
+they are used (URIs and options travel between processes, filesystems do not). Knows nothing of audio or tables.
+"""
+
+import os
+import re
+import uuid
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import fsspec
+from fsspec import AbstractFileSystem
+
+from w2vb_ray.errors import ConfigError
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
+_LOCAL = frozenset({"file", "local"})
+_S3 = frozenset({"s3", "s3a"})
+_ETAG_KEYS = ("etag", "ETag", "e_tag", "blob_id")  # the last one is what the Hugging Face hub gives
+_TIME_KEYS = ("mtime", "LastModified", "last_modified", "created")
+
+
+def protocol(uri: str) -> str:
+    """The fsspec protocol of a URI; `file` for a path without a scheme."""
+    match = _SCHEME.match(uri)
+    return match[1].lower() if match else "file"
+
+
+def is_local(uri: str) -> bool:
+    """Whether the URI is a path on this machine, with or without `file://`."""
+    return protocol(uri) in _LOCAL
+
+
+def normalise(uri: str) -> str:
+    """One spelling per place: an absolute path without `file://`, or the URL as given without a trailing slash."""
+    if is_local(uri):
+        return os.path.abspath(os.path.expanduser(_SCHEME.sub("", uri, count=1)))
+    scheme = uri[: uri.index("://") + 3]
+    return scheme + uri[len(scheme) :].rstrip("/")
+
+
+def join(uri: str, *parts: str) -> str:
+    """Append path parts to a URI with single slashes."""
+    head = uri if uri.endswith("://") else uri.rstrip("/") + "/"
+    return head + "/".join(part.strip("/") for part in parts)
+
+
+def filesystem(uri: str, options: Mapping[str, Any] = {}) -> AbstractFileSystem:
+    """The filesystem of a URI, without any listing cache.
+
+    fsspec keeps one instance per process, thread and options, so calling this again is cheap and safe after a fork.
+
+    Args:
+        uri: a path or an fsspec URL.
+        options: fsspec options of its store; `region` is understood for S3.
+
+    Raises:
+        ConfigError: unknown protocol, a driver package that is not installed, or an option the driver does not take.
+    """
+    name = protocol(uri)
+    arguments = _s3_arguments(options) if name in _S3 else dict(options)
+    try:
+        fs = cast(AbstractFileSystem, fsspec.filesystem(name, **{"use_listings_cache": False, **arguments}))
+    except (ValueError, ImportError) as err:
+        raise ConfigError(f"`{uri}` cannot be opened: {err}. Install the fsspec driver of `{name}://`.") from err
+    except TypeError as err:
+        raise ConfigError(f"`{uri}` cannot be opened with storage options {sorted(options)}: {err}.") from err
+    fs.invalidate_cache()
+    return fs
+
+
+def _s3_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = {key: value for key, value in options.items() if key != "region"}
+    if "region" in options:
+        arguments["client_kwargs"] = {"region_name": options["region"], **(options.get("client_kwargs") or {})}
+    # botocore's 10 connections would make the threads of a reader wait for each other.
+    arguments["config_kwargs"] = {"max_pool_connections": 32, **(options.get("config_kwargs") or {})}
+    return arguments
+
+
+def fs_path(uri: str, fs: AbstractFileSystem) -> str:
+    """The URI as `fs` names it in its own methods and listings."""
+    return cast(str, fs._strip_protocol(uri))  # pyright: ignore[reportPrivateUsage]
+
+
+def full_uri(fs: AbstractFileSystem, path: str, like: str) -> str:
+    """A path listed by `fs` as a URI in the same form as `like`, which is a URI of the same store (no glob)."""
+    if is_local(like):
+        return path
+    root = fs_path(like, fs)
+    if root and path.startswith(root):
+        return like + path[len(root) :]
+    if root and like.endswith(root):
+        return like[: -len(root)] + path
+    return fs.unstrip_protocol(path)
+
+
+def version_of(info: Mapping[str, Any]) -> str:
+    """What changes when the object's bytes change: its etag, else `{size}-{mtime in ns}`.
+
+    The same whether the entry comes from a listing, `fs.info` or `os.stat` (pass `mtime_ns` then), on any machine.
+    Local times go through the float that `st_mtime` is, which tells 0.24 µs apart: `fs.info` has nothing finer.
+    """
+    for key in _ETAG_KEYS:
+        if info.get(key):
+            return str(info[key]).removeprefix("W/").strip('"')
+    size = info.get("size")
+    if "mtime_ns" in info:
+        seconds, nanoseconds = divmod(int(info["mtime_ns"]), 1_000_000_000)
+        return f"{size}-{round((seconds + 1e-9 * nanoseconds) * 1e9)}"
+    for key in _TIME_KEYS:
+        if info.get(key) is not None:
+            return f"{size}-{_nanoseconds(info[key])}"
+    return f"{size}"
+
+
+def _nanoseconds(moment: object) -> str:
+    if isinstance(moment, datetime):
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return str(round(aware.timestamp() * 1e6) * 1000)
+    return str(round(moment * 1e9)) if isinstance(moment, int | float) else str(moment)
+
+
+def write_atomic(uri: str, data: bytes, options: Mapping[str, Any] = {}) -> None:
+    """Write a small file: readers see the old bytes or all of the new ones. Parent folders are created."""
+    if is_local(uri):
+        with atomic_output(uri, options) as file:
+            file.write(data)
+        return
+    fs = filesystem(uri, options)
+    fs.pipe_file(fs_path(uri, fs), data)
+
+
+@contextmanager
+def atomic_output(uri: str, options: Mapping[str, Any] = {}) -> Generator[BinaryIO, None, None]:
+    """A binary file for a large output that appears under its name when the block ends, and not if it raises.
+
+    Locally it grows under a hidden `.tmp` name beside its place and is synced before it is renamed; a store uploads
+    it in parts and shows it once complete.
+    """
+    if not is_local(uri):
+        with _remote_output(uri, options) as file:
+            yield file
+        return
+    place = Path(normalise(uri))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    # Cut, because a file name has at most 255 bytes and the suffix takes 38 of them.
+    growing = place.with_name(f".{place.name[:40]}.{uuid.uuid4().hex}.tmp")
+    try:
+        with growing.open("xb") as file:
+            yield cast(BinaryIO, file)
+            file.flush()
+            os.fsync(file.fileno())
+        growing.replace(place)
+        _sync_folder(place.parent)
+    finally:
+        growing.unlink(missing_ok=True)
+
+
+@contextmanager
+def _remote_output(uri: str, options: Mapping[str, Any]) -> Generator[BinaryIO, None, None]:
+    fs = filesystem(uri, options)
+    file = cast(Any, fs.open(fs_path(uri, fs), "wb"))
+    try:
+        yield cast(BinaryIO, file)
+    except BaseException:
+        file.discard()
+        file.closed = True  # else the garbage collector closes it, and closing uploads what is buffered
+        raise
+    file.close()
+
+
+def _sync_folder(folder: Path) -> None:
+    # A rename survives a power cut only once the folder itself is on disk.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network mounts cannot sync a folder
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def delta_options(uri: str, options: Mapping[str, Any]) -> dict[str, str]:
+    """fsspec options as the `storage_options` of delta-rs; nothing for local paths.
+
+    S3 options are translated; those of other stores pass through when they are plain values.
+    """
+    if is_local(uri):
+        return {}
+    if protocol(uri) not in _S3:
+        return {key: _text(value) for key, value in options.items() if isinstance(value, str | int | float)}
+    client = cast(Mapping[str, Any], options.get("client_kwargs") or {})
+    endpoint = options.get("endpoint_url") or client.get("endpoint_url")
+    found = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ALLOW_HTTP": True if str(endpoint or "").startswith("http://") else None,
+        "AWS_ACCESS_KEY_ID": options.get("key") or client.get("aws_access_key_id"),
+        "AWS_SECRET_ACCESS_KEY": options.get("secret") or client.get("aws_secret_access_key"),
+        "AWS_SESSION_TOKEN": options.get("token") or client.get("aws_session_token"),
+        "AWS_REGION": client.get("region_name") or options.get("region"),
+        "AWS_PROFILE": options.get("profile"),
+        "AWS_SKIP_SIGNATURE": True if options.get("anon") else None,
+    }
+    return {key: _text(value) for key, value in found.items() if value}
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
