@@ -5,6 +5,7 @@ process must see what arrived since its last run, so listings are never kept, an
 they are used (URIs and options travel between processes, filesystems do not). Knows nothing of audio or tables.
 """
 
+import inspect
 import os
 import re
 import uuid
@@ -22,6 +23,14 @@ from w2vb_ray.errors import ConfigError
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 _LOCAL = frozenset({"file", "local"})
 _S3 = frozenset({"s3", "s3a"})
+_MORE_S3_OPTIONS = {
+    "region",
+    "profile",
+    "use_listings_cache",
+    "listings_expiry_time",
+    "max_paths",
+    "skip_instance_cache",
+}
 _ETAG_KEYS = ("etag", "ETag", "e_tag", "blob_id")  # the last one is what the Hugging Face hub gives
 _TIME_KEYS = ("mtime", "LastModified", "last_modified", "created")
 
@@ -41,7 +50,7 @@ def normalise(uri: str) -> str:
     """One spelling per place: an absolute path without `file://`, or the URL as given without a trailing slash."""
     if is_local(uri):
         return os.path.abspath(os.path.expanduser(_SCHEME.sub("", uri, count=1)))
-    scheme = uri[: uri.index("://") + 3]
+    scheme = protocol(uri) + "://"
     return scheme + uri[len(scheme) :].rstrip("/")
 
 
@@ -64,6 +73,8 @@ def filesystem(uri: str, options: Mapping[str, Any] = {}) -> AbstractFileSystem:
         ConfigError: unknown protocol, a driver package that is not installed, or an option the driver does not take.
     """
     name = protocol(uri)
+    if name in _S3:
+        _check_s3_options(uri, options)
     arguments = _s3_arguments(options) if name in _S3 else dict(options)
     try:
         fs = cast(AbstractFileSystem, fsspec.filesystem(name, **{"use_listings_cache": False, **arguments}))
@@ -75,13 +86,29 @@ def filesystem(uri: str, options: Mapping[str, Any] = {}) -> AbstractFileSystem:
     return fs
 
 
+def _check_s3_options(uri: str, options: Mapping[str, Any]) -> None:
+    """s3fs hands names that it does not know to botocore, which trips over them only at the first request."""
+    driver = cast(type[AbstractFileSystem], fsspec.get_filesystem_class("s3"))
+    known = {*inspect.signature(driver.__init__).parameters} - {"self", "kwargs"} | _MORE_S3_OPTIONS
+    if unknown := sorted(set(options) - known):
+        raise ConfigError(f"`{uri}`: unknown storage options {unknown}; S3 takes {', '.join(sorted(known))}.")
+
+
 def _s3_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
     arguments = {key: value for key, value in options.items() if key != "region"}
     if "region" in options:
         arguments["client_kwargs"] = {"region_name": options["region"], **(options.get("client_kwargs") or {})}
+    if endpoint := _s3_endpoint(options):  # from the environment too, else instances of two endpoints would be one
+        arguments["endpoint_url"] = endpoint
     # botocore's 10 connections would make the threads of a reader wait for each other.
     arguments["config_kwargs"] = {"max_pool_connections": 32, **(options.get("config_kwargs") or {})}
     return arguments
+
+
+def _s3_endpoint(options: Mapping[str, Any]) -> str | None:
+    client = cast(Mapping[str, Any], options.get("client_kwargs") or {})
+    given = options.get("endpoint_url") or client.get("endpoint_url")
+    return given or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
 def fs_path(uri: str, fs: AbstractFileSystem) -> str:
@@ -189,17 +216,18 @@ def _sync_folder(folder: Path) -> None:
 def delta_options(uri: str, options: Mapping[str, Any]) -> dict[str, str]:
     """fsspec options as the `storage_options` of delta-rs; nothing for local paths.
 
-    S3 options are translated; those of other stores pass through when they are plain values.
+    S3 options are translated, with the endpoint of the environment (which delta-rs would not call by http); those of
+    other stores pass through when they are plain values.
     """
     if is_local(uri):
         return {}
     if protocol(uri) not in _S3:
         return {key: _text(value) for key, value in options.items() if isinstance(value, str | int | float)}
     client = cast(Mapping[str, Any], options.get("client_kwargs") or {})
-    endpoint = options.get("endpoint_url") or client.get("endpoint_url")
+    endpoint = _s3_endpoint(options)
     found = {
         "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ALLOW_HTTP": True if str(endpoint or "").startswith("http://") else None,
+        "AWS_ALLOW_HTTP": True if (endpoint or "").startswith("http://") else None,
         "AWS_ACCESS_KEY_ID": options.get("key") or client.get("aws_access_key_id"),
         "AWS_SECRET_ACCESS_KEY": options.get("secret") or client.get("aws_secret_access_key"),
         "AWS_SESSION_TOKEN": options.get("token") or client.get("aws_session_token"),

@@ -21,11 +21,11 @@ FRAMES_PER_S = 50
 class PlanSection(Section):
     """How the work is cut into units."""
 
-    unit_audio_s: float = Field(1_800.0, gt=0)
+    unit_audio_s: float = Field(default=1_800.0, gt=0)
     """Audio in one unit, in seconds, where durations are known. Raise it when an encoder needs under ~1 s a unit."""
-    unit_utterances: int = Field(512, gt=0)
+    unit_utterances: int = Field(default=512, gt=0)
     """Utterances in one unit at most."""
-    unit_bytes: int = Field(256 * 1024**2, gt=0)
+    unit_bytes: int = Field(default=256 * 1024**2, gt=0)
     """Source bytes in one unit at most."""
     retry_rejects: bool = False
     """Also plan utterances that were rejected before and whose source has not changed."""
@@ -38,15 +38,15 @@ class SinkSection(Section):
     """Folder or fsspec URL that holds (or will hold) the tables `utterances`, `frames` and `rejects`."""
     frames: bool = False
     """Also keep one vector per 20 ms frame."""
-    max_reject_fraction: float = Field(0.01, ge=0, le=1)
+    max_reject_fraction: float = Field(default=0.01, ge=0, le=1)
     """The job exits with 6 when more than this fraction of the utterances it tried was rejected."""
-    units_per_file: int = Field(1, gt=0)
+    units_per_file: int = Field(default=1, gt=0)
     """Units whose rows are written together, one file per language."""
-    commit_files: int = Field(16, gt=0)
+    commit_files: int = Field(default=16, gt=0)
     """Commit when this many files are waiting …"""
-    commit_interval_s: float = Field(30.0, gt=0)
+    commit_interval_s: float = Field(default=30.0, gt=0)
     """… or when the oldest has waited this long."""
-    lease_s: float = Field(120.0, gt=0)
+    lease_s: float = Field(default=120.0, gt=0)
     """A run that has not renewed its claim on the tables for this long may be taken over."""
     storage: StorageOptions = {}
     """fsspec options of the sink's store; see `source.storage`."""

@@ -25,7 +25,7 @@ class SourceSection(Section):
     raw_sampling_rate: Annotated[int, Field(gt=0)] | None = None
     """Sampling rate in Hz of headerless PCM files (`.raw`, `.pcm`; int16 little-endian) that carry none elsewhere.
     A folder's headerless files are read only when this is set."""
-    raw_num_channels: int = Field(1, gt=0)
+    raw_num_channels: int = Field(default=1, gt=0)
     """Channels of headerless PCM files."""
     storage: StorageOptions = {}
     """fsspec options of the source's store (`endpoint_url`, `anon`, …). Leave credentials to the provider chain;
@@ -37,17 +37,17 @@ class AudioSection(Section):
 
     max_window_s: Annotated[float, Field(ge=2.0)] | None = 30.0
     """Longer recordings are encoded in overlapping windows of at most this length; null encodes in one piece."""
-    window_context_s: float = Field(2.0, ge=0.0)
+    window_context_s: float = Field(default=2.0, ge=0.0)
     """Audio beside each window that is encoded with it and then dropped, so that frames have neighbours."""
-    max_duration_s: float = Field(14_400.0, gt=0)
+    max_duration_s: float = Field(default=14_400.0, gt=0)
     """Longer utterances are rejected (`too_long`)."""
-    max_bytes: int = Field(2 * 1024**3, gt=0)
+    max_bytes: int = Field(default=2 * 1024**3, gt=0)
     """Larger objects are rejected (`too_large`) without being read."""
-    max_channels: int = Field(32, gt=0)
+    max_channels: int = Field(default=32, gt=0)
     """More channels are rejected (`out_of_range`)."""
-    min_sampling_rate: int = Field(4_000, gt=0)
+    min_sampling_rate: int = Field(default=4_000, gt=0)
     """Lower sampling rates in Hz are rejected (`out_of_range`)."""
-    max_sampling_rate: int = Field(384_000, gt=0)
+    max_sampling_rate: int = Field(default=384_000, gt=0)
     """Higher sampling rates in Hz are rejected (`out_of_range`)."""
 
 
@@ -81,7 +81,7 @@ class BatchingSection(Section):
 
     max_frames: Annotated[int, Field(gt=0)] | None = None
     """Frame budget of one micro-batch, in 20 ms frames, padding included. Unset: 1500 on CPU, 15000 on CUDA."""
-    attention_frames: int = Field(600, gt=0)
+    attention_frames: int = Field(default=600, gt=0)
     """Length in frames at which an utterance's attention costs as much as the rest of the model; an utterance of L
     frames takes L + L²/attention_frames of the budget."""
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from w2vb_ray.arrow import pc
 from w2vb_ray.config.embed import SinkSection
 from w2vb_ray.embed.claim import Actions, Claim
 from w2vb_ray.embed.plan import Plan

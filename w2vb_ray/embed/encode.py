@@ -1,6 +1,7 @@
 """Encode stage: PCM -> embeddings. One actor holds one model; a unit goes in and comes out whole."""
 
 import time
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -76,11 +77,14 @@ def with_embeddings(rows: pa.Table, fine: np.ndarray, found: list[Embeddings], l
 
 
 def _bytes(frames: np.ndarray) -> memoryview:
-    return memoryview(np.ascontiguousarray(frames, np.float32)).cast("B")
+    return memoryview(cast(Any, np.ascontiguousarray(frames, np.float32))).cast("B")
 
 
 def _reject(rows: pa.Table, broken: np.ndarray) -> pa.Table:
-    for name, text in (("reason", str(RejectReason.NON_FINITE)), ("detail", "the encoder's output is not finite")):
+    for name, text in (
+        ("reason", str(RejectReason.NON_FINITE)),
+        ("detail", "the encoder gave NaN or infinity; fp16 may not hold its activations, bf16 and fp32 do"),
+    ):
         column = rows[name].to_numpy().astype(object)
         column[broken] = text
         rows = rows.set_column(rows.column_names.index(name), name, pa.array(column, pa.string()))

@@ -1,7 +1,14 @@
 """The whole flow of a run on one screen: packed units in, descriptors of written files out."""
 
+import logging
+import warnings
+from collections.abc import Callable
+from typing import cast
+
+import pyarrow as pa
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.util.annotations import RayDeprecationWarning
 
 from w2vb_ray import schema
 from w2vb_ray.config.embed import EmbedConfig
@@ -10,6 +17,8 @@ from w2vb_ray.embed.plan import Plan
 from w2vb_ray.embed.read import read_units
 from w2vb_ray.embed.write import WriteTask, write_units
 from w2vb_ray.runtime.cluster import EncoderPool
+
+Stage = Callable[[pa.Table], pa.Table]  # with its keyword arguments filled in by Ray
 
 READ_MEMORY_BYTES = 768 * 1024**2
 WRITE_MEMORY_BYTES = 512 * 1024**2
@@ -26,7 +35,7 @@ def build(plan: Plan, config: EmbedConfig, pool: EncoderPool, task: WriteTask) -
     return (
         ray.data.from_arrow([schema.pack(rows, unit) for unit, rows in enumerate(plan.units)])
         .map_batches(
-            read_units,
+            cast(Stage, read_units),
             fn_kwargs={"source": config.source, "audio": config.audio},
             batch_size=1,
             batch_format="pyarrow",
@@ -48,7 +57,7 @@ def build(plan: Plan, config: EmbedConfig, pool: EncoderPool, task: WriteTask) -
             max_task_retries=RETRIES + 1,
         )
         .map_batches(
-            write_units,
+            cast(Stage, write_units),
             fn_kwargs={"task": task},
             batch_size=config.sink.units_per_file,
             batch_format="pyarrow",
@@ -66,3 +75,7 @@ def configure() -> None:
     context.execution_options.preserve_order = False
     context.max_errored_blocks = 0  # Ray would drop whole blocks; bad rows are rejects before they are errors
     context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it warns that there are no bars
+    # Ray 2.64 will want other names for `max_retries` and its like; pyproject pins 2.60.
+    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated", category=RayDeprecationWarning)

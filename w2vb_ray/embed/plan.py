@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from w2vb_ray import schema
+from w2vb_ray.arrow import pc
 from w2vb_ray.config.embed import PlanSection
 from w2vb_ray.errors import RETRIED_REASONS, RejectReason
 

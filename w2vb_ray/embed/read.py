@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +30,9 @@ DROPPED = ("source_bytes", "announced_duration_s", "announced_sampling_rate", "a
 def read_units(packed: pa.Table, source: SourceSection, audio: AudioSection) -> pa.Table:
     """Packed inventory rows -> packed decoded rows; see `schema` for both."""
     return pa.concat_tables([schema.pack(read_unit(rows, source, audio), unit) for unit, rows in schema.unpack(packed)])
+
+
+Row = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -63,7 +67,7 @@ def read_unit(rows: pa.Table, source: SourceSection, audio: AudioSection) -> pa.
     return _with_audio(rows, decoded)
 
 
-def _recordings(rows: list[dict], source: SourceSection, audio: AudioSection) -> Iterator[Recording | AudioRejected]:
+def _recordings(rows: list[Row], source: SourceSection, audio: AudioSection) -> Iterator[Recording | AudioRejected]:
     with ThreadPoolExecutor(_FETCH_THREADS) as threads:
         fetched = _ahead((row, threads.submit(_fetch, row, source, audio)) for row in rows)
         for row, future in fetched:
@@ -74,9 +78,9 @@ def _recordings(rows: list[dict], source: SourceSection, audio: AudioSection) ->
                 yield rejected
 
 
-def _ahead(submissions: Iterable[tuple[dict, Future[bytes]]]) -> Iterator[tuple[dict, Future[bytes]]]:
+def _ahead(submissions: Iterable[tuple[Row, Future[bytes]]]) -> Iterator[tuple[Row, Future[bytes]]]:
     """Pass submissions on in order, a bounded number of them and of their bytes ahead of the consumer."""
-    waiting: deque[tuple[dict, Future[bytes]]] = deque()
+    waiting: deque[tuple[Row, Future[bytes]]] = deque()
     waiting_bytes = 0
     for row, future in submissions:
         waiting.append((row, future))
@@ -87,7 +91,7 @@ def _ahead(submissions: Iterable[tuple[dict, Future[bytes]]]) -> Iterator[tuple[
     yield from waiting
 
 
-def _fetch(row: dict, source: SourceSection, audio: AudioSection) -> bytes:
+def _fetch(row: Row, source: SourceSection, audio: AudioSection) -> bytes:
     size = row["source_bytes"]
     if size is None:
         raise AudioRejected(RejectReason.MISSING, "the object does not exist")
@@ -96,7 +100,7 @@ def _fetch(row: dict, source: SourceSection, audio: AudioSection) -> bytes:
     return fetch(filesystem, path, expected_bytes=size if size >= 0 else None, max_bytes=audio.max_bytes)
 
 
-def _raw_format(row: dict, source: SourceSection) -> RawFormat | None:
+def _raw_format(row: Row, source: SourceSection) -> RawFormat | None:
     if not row["audio_uri"].lower().endswith((".raw", ".pcm")):
         return None
     sampling_rate = row["announced_sampling_rate"] or source.raw_sampling_rate
@@ -107,7 +111,7 @@ def _raw_format(row: dict, source: SourceSection) -> RawFormat | None:
     return RawFormat(sampling_rate, row["announced_num_channels"] or source.raw_num_channels)
 
 
-def _cut(recording: Recording | AudioRejected, row: dict) -> _Decoded:
+def _cut(recording: Recording | AudioRejected, row: Row) -> _Decoded:
     try:
         if isinstance(recording, AudioRejected):
             raise recording

@@ -12,6 +12,7 @@ from w2vb_ray.embed.plan import Plan
 from w2vb_ray.embed.tally import Tally
 from w2vb_ray.errors import ExitCode
 
+UNTRAINED = "the embedded model is UNTRAINED: its vectors show that the pipeline runs, not what was said"
 _NEXT = {
     ExitCode.INTERRUPTED: ["interrupted; run the same command again to resume"],
     ExitCode.TOO_MANY_REJECTS: [
@@ -27,9 +28,10 @@ def describe_plan(plan: Plan, source_format: str, num_skipped: int) -> str:
     hours = f"{plan.audio_s / 3600:.2f} h" if known else "length not known yet"
     if known and plan.num_without_duration:
         hours = f"over {hours}"
+    work = f" ({hours}, {len(plan.units):,} units)" if plan.units else ""
     parts = [
         f"{plan.num_input:,} utterances in {len(plan.languages)} languages ({source_format})",
-        f"{plan.num_planned:,} to embed ({hours}, {len(plan.units):,} units)",
+        f"{plan.num_planned:,} to embed{work}",
         f"{plan.num_unchanged:,} unchanged",
         f"{plan.num_known_rejects:,} of them known rejects",
     ]
@@ -80,7 +82,9 @@ def report(tally: Tally, plan: Plan, **facts: Any) -> dict[str, Any]:
     }
 
 
-def show_closing(console: Console, tally: Tally, plan: Plan, code: ExitCode, wall_s: float, folder: str) -> None:
+def show_closing(
+    console: Console, tally: Tally, plan: Plan, code: ExitCode, *, wall_s: float, folder: str, trained: bool
+) -> None:
     """The closing table, one line of totals, and what to do next where that is not obvious."""
     if tally.languages:
         console.print(language_table(tally))
@@ -91,7 +95,10 @@ def show_closing(console: Console, tally: Tally, plan: Plan, code: ExitCode, wal
     if tally.audio_s:
         waste = f"padding waste {tally.padding_waste:.1%}"
         totals += f", {tally.audio_s / wall_s:.1f} audio-hours per hour with start-up, {waste}"
-    lines = [totals if plan.units else "nothing to do", *_NEXT.get(code, []), f"report: {folder}/report.json"]
+    lines = [totals if plan.units else "nothing to do", *_NEXT.get(code, [])]
+    if not trained:
+        lines.append(UNTRAINED)
+    lines.append(f"report: {folder}/report.json")
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False)
 

@@ -53,6 +53,7 @@ class EmbedRun:
         self.started = datetime.now(UTC)
         self.tally = Tally()
         self._clock = time.monotonic()
+        self._checkpoint: Checkpoint
         self._folder = RunFolder(config.sink.uri, config.sink.storage, self.run_id)
         self._tables = {
             name: Table(name, config.sink.uri, config.sink.storage) for name in (UTTERANCES, FRAMES, REJECTS)
@@ -69,19 +70,19 @@ class EmbedRun:
         """
         self._claim.check_free()
         with stage(self.console, "reading the checkpoint"):
-            checkpoint = resolve_checkpoint(self.config.encoder)
+            self._checkpoint = resolve_checkpoint(self.config.encoder)
         precision = self.config.encoder.precision
-        provenance = Provenance.of(self.config, checkpoint, None if precision == "auto" else precision)
+        provenance = Provenance.of(self.config, self._checkpoint, None if precision == "auto" else precision)
         provenance.check(self._tables[UTTERANCES].properties, self.config.sink.uri)
         with stage(self.console, "listing the source"):
             inventory = build_inventory(self.config.source)
         try:
-            return self._plan_and_embed(inventory, checkpoint)
+            return self._plan_and_embed(inventory)
         finally:
             if ray.is_initialized():
                 ray.shutdown()
 
-    def _plan_and_embed(self, inventory: Inventory, checkpoint: Checkpoint) -> ExitCode:
+    def _plan_and_embed(self, inventory: Inventory) -> ExitCode:
         for _ in range(_PLAN_ATTEMPTS):
             self._claim.check_free()
             if self._claim.has_unconfirmed() and not self._claim.take():
@@ -93,8 +94,8 @@ class EmbedRun:
             if not plan.units:
                 self._claim.release()
                 return self._finish(ExitCode.DONE, plan, None)
-            pool = self._connect(checkpoint)
-            provenance = Provenance.of(self.config, checkpoint, self.config.encoder.precision)
+            pool = self._connect()
+            provenance = Provenance.of(self.config, self._checkpoint, self.config.encoder.precision)
             provenance.check(self._tables[UTTERANCES].properties, self.config.sink.uri)
             if self._hold(self._layouts(provenance, rows.schema)):
                 return self._embed(plan, pool, provenance)
@@ -114,12 +115,12 @@ class EmbedRun:
         self.console.print(line, soft_wrap=True, highlight=False)
         return plan
 
-    def _connect(self, checkpoint: Checkpoint) -> cluster.EncoderPool:
+    def _connect(self) -> cluster.EncoderPool:
         """Start or join Ray, resolve everything that was `auto`, and record the resolved config."""
         if not ray.is_initialized():
             with stage(self.console, "starting Ray"):
                 cluster.connect(self.config.cluster)
-        weights_bytes = sum(file.stat().st_size for file in checkpoint.path.glob("*.safetensors"))
+        weights_bytes = sum(file.stat().st_size for file in self._checkpoint.path.glob("*.safetensors"))
         pool = cluster.fit_pool(
             self.config.cluster,
             self.config.encoder,
@@ -213,12 +214,14 @@ class EmbedRun:
             "audio_hours_per_hour": self.tally.audio_s / wall_s,
             "commits": 0 if committer is None else committer.num_commits,
             "checkpoint": self.config.encoder.checkpoint,
+            "trained": not self._checkpoint.untrained,
             "precision": self.config.encoder.precision,
             "device": self.config.encoder.device,
         }
         self._folder.write_config(self.config)
         self._folder.write_report(report(self.tally, plan, **facts))
-        show_closing(self.console, self.tally, plan, code, wall_s, self._folder.uri)
+        trained = not self._checkpoint.untrained
+        show_closing(self.console, self.tally, plan, code, wall_s=wall_s, folder=self._folder.uri, trained=trained)
         return code
 
 

@@ -4,8 +4,9 @@ import queue
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+import pyarrow as pa
 from ray.data import Dataset
 
 
@@ -25,7 +26,7 @@ def descriptors(dataset: Dataset, tick_s: float = 0.5) -> Iterator[dict[str, Any
         error: Exception | None = None
         try:
             for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for row in batch.to_pylist():
+                for row in cast(pa.Table, batch).to_pylist():
                     results.put(row)
         except Exception as err:  # noqa: BLE001 - handed over to the driver's thread, which raises it
             error = err

@@ -3,12 +3,12 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
-import pyarrow.dataset
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Field
 from deltalake._internal import RemoveAction
@@ -20,6 +20,7 @@ from w2vb_ray.errors import SinkError
 
 UTTERANCES, FRAMES, REJECTS = "utterances", "frames", "rejects"
 PARTITION = ["language"]
+_READ_THREADS = 16  # files are small; a store answers slowly
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,32 +126,23 @@ class Table:
         return sum(file.num_rows for file in self.files())
 
     def scan(self, columns: list[str]) -> pa.Table:
-        """Columns of every live row, and `file`: the path of the file that holds it."""
+        """Columns (strings) of every live row, and `file`: the path of the file that holds it."""
         files = self.files()
-        wanted = [*columns, "file"]
         if not files:
-            return pa.table({name: pa.array([], pa.string()) for name in wanted})
-        filesystem = storage.filesystem(self.uri, self._options)
-        root = storage.fs_path(self.uri, filesystem)
-        dataset = pyarrow.dataset.dataset(
-            [f"{root}/{file.path}" for file in files],
-            schema=pa.schema([self.columns.field(name) for name in columns]),
-            format="parquet",
-            filesystem=filesystem,
-        )
-        projection = {name: pyarrow.dataset.field(name) for name in columns}
-        found = dataset.to_table(columns={**projection, "file": pyarrow.dataset.field("__filename")})
-        paths = found["file"].combine_chunks().dictionary_encode() if found.num_rows else None
-        if paths is None:
-            return found
-        relative = pa.array([path[path.index(f"{root}/") + len(root) + 1 :] for path in paths.dictionary.to_pylist()])
-        return found.set_column(len(columns), "file", relative.take(paths.indices))
+            return pa.table({name: pa.array([], pa.string()) for name in [*columns, "file"]})
+        with ThreadPoolExecutor(_READ_THREADS) as threads:
+            tables = list(threads.map(lambda file: self.read(file.path, columns), files))
+        places = [
+            table.append_column("file", pa.array([file.path], pa.string()).take(pa.array([0] * table.num_rows)))
+            for file, table in zip(files, tables, strict=True)
+        ]
+        return pa.concat_tables(places)
 
-    def read(self, file: str) -> pa.Table:
-        """All stored columns of one file (`language` stands in its path only)."""
+    def read(self, file: str, columns: list[str] | None = None) -> pa.Table:
+        """Stored columns of one file, all unless named (`language` stands in its path only)."""
         filesystem = storage.filesystem(self.uri, self._options)
         with filesystem.open(storage.fs_path(storage.join(self.uri, file), filesystem), "rb") as stored:
-            return pq.ParquetFile(stored).read()
+            return pq.ParquetFile(stored).read(columns)
 
     def _loaded(self) -> DeltaTable:
         if self.delta is None:
@@ -194,7 +186,8 @@ def write_parquet(rows: pa.Table, uri: str, options: Mapping[str, Any]) -> int:
     """
     plain = [field.name for field in rows.schema if pa.types.is_string(field.type)]
     with storage.atomic_output(uri, options) as out:
-        pq.write_table(
+        write: Any = pq.write_table  # its stubs know no column lists
+        write(
             rows,
             out,
             compression="zstd",

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from w2vb_ray import schema, storage
+from w2vb_ray.arrow import pc
 from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, DataFile, partition_path, write_parquet
 from w2vb_ray.errors import RETRIED_REASONS
 

@@ -54,6 +54,8 @@ def connect(section: ClusterSection) -> None:
         ClusterError: nothing answers at `cluster.address`.
     """
     logging.getLogger("ray").setLevel(logging.WARNING)
+    # It announces at every start that a local Ray is protected, which is what one wants.
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     address = "auto" if _is_submitted_job() else section.address
     if address == "local":
         cores = os.cpu_count() or 1

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -15,7 +15,7 @@ def raise_on_terminate() -> None:
 
 
 @contextmanager
-def deferred() -> Iterator[threading.Event]:
+def deferred() -> Generator[threading.Event]:
     """Inside the block the first signal only sets the event; a second one interrupts at once.
 
     Off the main thread, where Python takes no signals, the event is never set.

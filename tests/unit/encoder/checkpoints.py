@@ -1,6 +1,5 @@
 """Tiny random checkpoints of every model type, and what plain transformers makes of a waveform with them."""
 
-import warnings
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace

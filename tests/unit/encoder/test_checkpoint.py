@@ -48,7 +48,7 @@ def test_shards_are_hashed_in_order_of_name(copy):
     [
         ({"model_type": "whisper"}, "model_type of wav2vec2-bert.*'whisper'"),
         ({"model_type": None}, "model_type of wav2vec2-bert.*None"),
-        ({"hidden_size": None}, "must state hidden_size"),
+        ({"hidden_size": None}, "state hidden_size"),
         ({"feature_projection_input_dim": 80}, "160 features per frame.*takes 80"),
         ({"model_type": "hubert", "conv_stride": [5, 2, 2, 2, 2, 2, 1]}, "one of 400 every 160"),
     ],

@@ -1,0 +1,7 @@
+"""Bytes of a recording -> 16 kHz mono int16 PCM -> filterbank features. Knows no Ray, and imports nothing here.
+
+fetch     object store -> bytes
+decode    bytes -> `Recording`, with `containers`, `sndfile`, `ffmpeg` and `resample` behind it
+segment   `Recording` -> the samples of one utterance
+features  samples -> input_features (needs torch only)
+"""

@@ -1,0 +1,76 @@
+"""Float blocks at any rate and channel count -> 16 kHz mono int16. Knows samples, not files."""
+
+import math
+
+import numpy as np
+import soxr
+
+from w2vb_ray.errors import AudioRejected, RejectReason
+
+TARGET_RATE_HZ = 16_000
+MAX_AMPLITUDE = 1e6
+"""Samples are limited to 120 dB over full scale before anything is summed: float32 sums of 1e38 become infinite, and
+the resampler turns infinities into NaN. The output is clipped to full scale anyway."""
+
+
+class Resampler:
+    """Takes blocks in order, keeps the int16 result.
+
+    soxr's stream gives exactly the samples of one-shot `soxr.resample(..., quality="HQ")`, whatever the block sizes.
+    HQ: 4588x real time and -143 dB alias; VHQ costs 1.7 times that for noise far below int16's. Sources at 16 kHz are
+    not resampled, so 16-bit mono ones come out bit-exact.
+
+    Args:
+        sampling_rate: of the blocks, Hz.
+    """
+
+    def __init__(self, sampling_rate: int) -> None:
+        self._soxr = None
+        if sampling_rate != TARGET_RATE_HZ:
+            self._soxr = soxr.ResampleStream(sampling_rate, TARGET_RATE_HZ, 1, dtype="float32", quality="HQ")
+        # grows in place by realloc: joining a list of blocks would hold the recording twice
+        self._pcm = bytearray()
+
+    def push(self, block: np.ndarray) -> None:
+        """Add one block, `(num_frames, num_channels)` float32 with full scale 1.
+
+        Raises:
+            AudioRejected: `non_finite`.
+        """
+        mono = to_mono(limit_amplitude(block))
+        if self._soxr is not None:
+            mono = self._soxr.resample_chunk(mono)
+        self._pcm += to_int16(mono).tobytes()
+
+    def finish(self) -> np.ndarray:
+        """Flush the resampler's tail; `(num_samples,)` int16 at 16 kHz. Call once, last."""
+        if self._soxr is not None:
+            self._pcm += to_int16(self._soxr.resample_chunk(np.zeros(0, np.float32), last=True)).tobytes()
+        return np.frombuffer(self._pcm, dtype=np.int16)
+
+
+def limit_amplitude(block: np.ndarray) -> np.ndarray:
+    """The same block, clipped to `MAX_AMPLITUDE` where it exceeds it; raises `non_finite` on NaN or infinity."""
+    low, high = float(block.min(initial=0.0)), float(block.max(initial=0.0))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise AudioRejected(RejectReason.NON_FINITE, "NaN or infinite samples")
+    if max(high, -low) > MAX_AMPLITUDE:
+        return np.clip(block, -MAX_AMPLITUDE, MAX_AMPLITUDE)
+    return block
+
+
+def to_mono(block: np.ndarray) -> np.ndarray:
+    """Mean of the channels, `(num_frames, num_channels)` -> `(num_frames,)`, float32."""
+    num_channels = block.shape[1]
+    mono = block[:, 0].copy()
+    for channel in range(1, num_channels):  # numpy's mean over a short last axis is several times slower
+        mono += block[:, channel]
+    if num_channels > 1:
+        mono /= np.float32(num_channels)
+    return mono
+
+
+def to_int16(waveform: np.ndarray) -> np.ndarray:
+    """Full scale 1 -> int16: times 32768, rounded half to even, clipped (float files may exceed full scale)."""
+    scaled = np.rint(waveform * np.float32(32768.0))
+    return np.clip(scaled, -32768, 32767).astype(np.int16)

@@ -1,0 +1,96 @@
+"""Which encoder the configuration asks for. torch is imported only when one is loaded."""
+
+from typing import TYPE_CHECKING
+
+from w2vb_ray.encoder.base import Encoder
+from w2vb_ray.encoder.batching import DEFAULT_MAX_FRAMES
+from w2vb_ray.encoder.checkpoint import Checkpoint, resolve_checkpoint, resolve_layers
+from w2vb_ray.encoder.windows import window_limits
+from w2vb_ray.errors import ConfigError
+
+if TYPE_CHECKING:
+    from w2vb_ray.config.sections import AudioSection, BatchingSection, EncoderSection, PoolingSection
+
+
+def load_encoder(
+    encoder: "EncoderSection",
+    pooling: "PoolingSection",
+    batching: "BatchingSection",
+    audio: "AudioSection",
+    *,
+    num_threads: int | None = None,
+) -> Encoder:
+    """Loads `encoder.checkpoint` on `encoder.device`, ready to encode.
+
+    Args:
+        encoder: the model, its precision, device and layers.
+        pooling: how frames become one vector.
+        batching: the frame budget; unset it is 1500 frames on a CPU and 15000 on CUDA, or one window if that is more.
+        audio: the longest window and its context.
+        num_threads: torch's threads in this process; None leaves them.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be loaded.
+        ConfigError: the device is missing, or the precision needs an exported artifact.
+    """
+    checkpoint = resolve_checkpoint(encoder)
+    match encoder.precision:
+        case "int8":
+            raise ConfigError(
+                "encoder.precision int8 needs an artifact made by the export job, but encoder.checkpoint is "
+                f"'{encoder.checkpoint}'; choose auto, fp32, bf16 or fp16"
+            )
+        case precision:
+            return _load_torch(checkpoint, precision, encoder, pooling, batching, audio, num_threads)
+
+
+def _load_torch(
+    checkpoint: Checkpoint,
+    precision: str,
+    encoder: "EncoderSection",
+    pooling: "PoolingSection",
+    batching: "BatchingSection",
+    audio: "AudioSection",
+    num_threads: int | None,
+) -> Encoder:
+    import torch
+
+    from w2vb_ray.encoder.forward import TransformersForward, load_model
+    from w2vb_ray.encoder.frontend import make_frontend
+    from w2vb_ray.encoder.torch_backend import Settings, TorchEncoder
+
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    device = _device(encoder.device, cuda_available=torch.cuda.is_available())
+    if precision == "auto":
+        precision = "bf16" if device == "cuda" else "fp32"  # bf16 is slower than fp32 on CPUs without AMX
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    layers = resolve_layers(encoder.layers, checkpoint.num_layers)
+    longest, context = window_limits(audio.max_window_s, audio.window_context_s)
+    frontend = make_frontend(checkpoint, torch.device(device))
+    model = load_model(checkpoint, dtype, torch.device(device))
+    forward = TransformersForward(model, layers, input_name=frontend.input_name, masked=frontend.paddable)
+    settings = Settings(
+        num_layers=checkpoint.num_layers,
+        dimension=checkpoint.dimension,
+        layers=layers,
+        precision=precision,
+        device=device,
+        pooling=pooling.method,
+        max_frames=batching.max_frames or max(DEFAULT_MAX_FRAMES[device], longest or 0),
+        attention_frames=batching.attention_frames,
+        longest_window=longest,
+        context=context,
+    )
+    return TorchEncoder(forward, frontend, settings)
+
+
+def _device(wanted: str, *, cuda_available: bool) -> str:
+    if wanted == "auto":
+        return "cuda" if cuda_available else "cpu"
+    if wanted == "cuda" and not cuda_available:
+        raise ConfigError(
+            "encoder.device must be a device of the machine that encodes, but is cuda and torch finds none there; "
+            "use auto or cpu, or check the driver and the torch build"
+        )
+    return wanted

@@ -1,0 +1,71 @@
+"""Frames to one vector, window by window: partial statistics that merge, so no (T, D) array is ever needed.
+
+Sums are float64: 3 hours are 540,000 frames, and an utterance must get the same vector whatever its neighbours.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PoolingMethod = Literal["mean", "mean_std", "max"]
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """Statistics of some of an utterance's frames.
+
+    Args:
+        count: frames seen.
+        rows: float64 (1, D) mean or maximum; for `mean_std` (2, D): mean, and squared deviations from it.
+    """
+
+    count: int
+    rows: np.ndarray
+
+
+def pool_windows(hidden: Tensor, core: Tensor, method: PoolingMethod) -> list[Partial]:
+    """Statistics of each window's kept frames: (B, L, D), (B, L) -> B partials.
+
+    Args:
+        hidden: hidden states of one layer, any floating-point type.
+        core: True where a frame counts (real, and not context); at least one per window.
+        method: `mean`, `mean_std` or `max`.
+    """
+    dropped = ~core.unsqueeze(-1)
+    counts = core.sum(1)
+    if method == "max":
+        rows = hidden.masked_fill(dropped, -torch.inf).amax(1, keepdim=True).double()
+    else:
+        mean = hidden.masked_fill(dropped, 0.0).sum(1, dtype=torch.float64) / counts.unsqueeze(1)
+        rows = mean.unsqueeze(1)
+        if method == "mean_std":
+            deviations = (hidden.double() - rows).masked_fill_(dropped, 0.0).square_().sum(1)
+            rows = torch.stack([mean, deviations], 1)
+    return [Partial(count, row) for count, row in zip(counts.tolist(), rows.cpu().numpy(), strict=True)]
+
+
+def merge_partials(a: Partial, b: Partial, method: PoolingMethod) -> Partial:
+    """Statistics of both sets of frames (Chan, Golub and LeVeque 1979 for the squared deviations)."""
+    count = a.count + b.count
+    if method == "max":
+        return Partial(count, np.maximum(a.rows, b.rows))
+    share = b.count / count
+    delta = b.rows[0] - a.rows[0]
+    rows = [a.rows[0] + delta * share]
+    if method == "mean_std":
+        rows.append(a.rows[1] + b.rows[1] + delta**2 * a.count * share)
+    return Partial(count, np.stack(rows))
+
+
+def finish_pooling(partial: Partial, method: PoolingMethod) -> np.ndarray:
+    """The embedding: float32 (D,); for `mean_std` (2D,), the mean and then the standard deviation.
+
+    The standard deviation has ddof 0 and no epsilon (no gradient needs one).
+    """
+    rows = partial.rows
+    if method == "mean_std":
+        rows = np.stack([rows[0], np.sqrt(rows[1] / partial.count)])
+    return rows.reshape(-1).astype(np.float32)

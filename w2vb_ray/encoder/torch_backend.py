@@ -1,0 +1,203 @@
+"""The encoder on torch: features, micro-batches, pooling and windows around one forward pass."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from w2vb_ray.audio.features import WINDOW_SAMPLES
+from w2vb_ray.encoder.base import Embeddings, PaddingStats
+from w2vb_ray.encoder.batching import plan_equal_batches, plan_micro_batches
+from w2vb_ray.encoder.forward import Forward
+from w2vb_ray.encoder.frontend import Frontend
+from w2vb_ray.encoder.pooling import Partial, PoolingMethod, finish_pooling, merge_partials, pool_windows
+from w2vb_ray.encoder.windows import FRAMES_PER_S, Window, split_windows
+from w2vb_ray.errors import ConfigError
+
+_CPU_OUT_OF_MEMORY = ("not enough memory", "DefaultCPUAllocator")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the encoder was asked for, resolved.
+
+    Args:
+        num_layers: layers of the model.
+        dimension: D.
+        layers: kept hidden states, non-negative.
+        precision: `fp32`, `bf16` or `fp16`.
+        device: `cpu` or `cuda`.
+        pooling: how frames become one vector.
+        max_frames: frame budget of one micro-batch.
+        attention_frames: length at which attention costs as much as the rest of the model.
+        longest_window: in frames; None encodes in one piece.
+        context: frames of context on each side of a window.
+    """
+
+    num_layers: int
+    dimension: int
+    layers: list[int]
+    precision: str
+    device: str
+    pooling: PoolingMethod
+    max_frames: int
+    attention_frames: int
+    longest_window: int | None
+    context: int
+
+
+class _Job(NamedTuple):
+    """One window of one utterance of the call, on its way through the model."""
+
+    utterance: int
+    window: Window
+    input: Tensor
+
+
+class _Output(NamedTuple):
+    """What a micro-batch leaves behind: per kept layer, a partial per window, and (B, L, D) frames when asked for."""
+
+    partials: list[list[Partial]]
+    frames: list[np.ndarray]
+
+
+class TorchEncoder:
+    """An `Encoder` around a `Forward`; see `encoder.base.Encoder` for the contract.
+
+    The frame budget shrinks for good when memory runs out: what did not fit once will not fit the next time.
+    """
+
+    def __init__(self, forward: Forward, frontend: Frontend, settings: Settings) -> None:
+        self._forward, self._frontend, self._settings = forward, frontend, settings
+        self._max_frames = settings.max_frames
+        self.num_layers = settings.num_layers
+        self.dimension = settings.dimension
+        self.layers = settings.layers
+        self.precision = settings.precision
+        self.device = settings.device
+        self.stats = PaddingStats()
+
+    @torch.inference_mode()
+    def encode(self, waveforms: Sequence[np.ndarray], *, keep_frames: bool = False) -> list[Embeddings]:
+        """Embeddings of each waveform, in the order given; see `Encoder.encode`."""
+        for waveform in waveforms:
+            _check_waveform(waveform)
+        prepared = self._frontend.prepare(waveforms)
+        collectors = [self._collector(self._frontend.num_frames(one), keep_frames) for one in prepared]
+        jobs = [
+            _Job(utterance, window, self._frontend.cut(one, window))
+            for utterance, one in enumerate(prepared)
+            for window in split_windows(
+                collectors[utterance].num_frames, self._settings.longest_window, self._settings.context
+            )
+        ]
+        self._run(jobs, collectors)
+        return [self._finish(collector) for collector in collectors]
+
+    def _run(self, jobs: list[_Job], collectors: list["_Collector"]) -> None:
+        """Every job through the model, in ever smaller micro-batches when memory runs out."""
+        pending = self._plan(jobs)
+        while pending:
+            batch = pending.pop(0)
+            output = self._attempt(batch, keep_frames=collectors[batch[0].utterance].frames is not None)
+            if output is not None:
+                self._count(batch)
+                for row, job in enumerate(batch):
+                    collectors[job.utterance].add(job.window, output, row)
+                continue
+            # Outside the except block: a live traceback would keep the failed tensors in memory.
+            if len(batch) == 1:
+                raise _too_large(batch[0].window, self.device)
+            if self.device == "cuda":
+                torch.cuda.empty_cache()
+            self._max_frames = max(1, self._max_frames // 2)
+            half = len(batch) // 2
+            pending = [batch[:half], batch[half:], *self._plan([job for rest in pending for job in rest])]
+
+    def _plan(self, jobs: list[_Job]) -> list[list[_Job]]:
+        lengths = [len(job.window) for job in jobs]
+        budget = self._max_frames, self._settings.attention_frames
+        if self._frontend.paddable:
+            batches = plan_micro_batches(lengths, *budget)
+        else:
+            batches = plan_equal_batches([len(job.input) for job in jobs], lengths, *budget)
+        return [[jobs[index] for index in batch] for batch in batches]
+
+    def _attempt(self, batch: list[_Job], *, keep_frames: bool) -> _Output | None:
+        """One micro-batch, or None when memory does not suffice."""
+        try:
+            hidden_states = self._forward([job.input for job in batch])
+            core = _core_mask([job.window for job in batch], hidden_states[0])
+            partials = [pool_windows(hidden, core, self._settings.pooling) for hidden in hidden_states]
+            frames = [hidden.float().cpu().numpy() for hidden in hidden_states] if keep_frames else []
+            return _Output(partials, frames)
+        except RuntimeError as err:  # torch.OutOfMemoryError is one; CPU allocations only have a message
+            if not is_out_of_memory(err):
+                raise
+            return None
+
+    def _count(self, batch: list[_Job]) -> None:
+        lengths = [len(job.window) for job in batch]
+        self.stats.num_frames += sum(lengths)
+        self.stats.num_padding_frames += max(lengths) * len(lengths) - sum(lengths)
+
+    def _collector(self, num_frames: int, keep_frames: bool) -> "_Collector":
+        shape = (num_frames, self.dimension)
+        frames = [np.empty(shape, np.float32) for _ in self.layers] if keep_frames else None
+        return _Collector(num_frames, self._settings.pooling, [None] * len(self.layers), frames)
+
+    def _finish(self, collector: "_Collector") -> Embeddings:
+        pooled = [
+            finish_pooling(partial, self._settings.pooling) for partial in collector.partials if partial is not None
+        ]
+        return Embeddings(collector.num_frames, pooled, collector.frames)
+
+
+@dataclass(slots=True)
+class _Collector:
+    """Puts one utterance together again, window by window, in any order."""
+
+    num_frames: int
+    method: PoolingMethod
+    partials: list[Partial | None]
+    frames: list[np.ndarray] | None
+
+    def add(self, window: Window, output: _Output, row: int) -> None:
+        for layer, partials in enumerate(output.partials):
+            seen, new = self.partials[layer], partials[row]
+            self.partials[layer] = new if seen is None else merge_partials(seen, new, self.method)
+        core = slice(window.core_start - window.start, window.core_stop - window.start)
+        for kept, frames in zip(self.frames or [], output.frames, strict=True):
+            kept[window.core_start : window.core_stop] = frames[row, core]
+
+
+def is_out_of_memory(err: RuntimeError) -> bool:
+    """Whether torch ran out of memory, on a GPU (`torch.OutOfMemoryError`) or a CPU (only the message tells)."""
+    return isinstance(err, torch.OutOfMemoryError) or any(text in str(err) for text in _CPU_OUT_OF_MEMORY)
+
+
+def _core_mask(windows: Sequence[Window], hidden: Tensor) -> Tensor:
+    """(B, L) bool: the frames that count, which are neither padding nor context."""
+    bounds = torch.tensor([[w.core_start - w.start, w.core_stop - w.start] for w in windows], device=hidden.device)
+    frame = torch.arange(hidden.shape[1], device=hidden.device).unsqueeze(0)
+    return (frame >= bounds[:, :1]) & (frame < bounds[:, 1:])
+
+
+def _check_waveform(waveform: np.ndarray) -> None:
+    if waveform.ndim != 1 or waveform.dtype.name not in ("int16", "float32"):
+        raise ValueError(
+            "a waveform must be (num_samples,) int16 or float32, "
+            f"but has shape {waveform.shape} and type {waveform.dtype}"
+        )
+    if len(waveform) < WINDOW_SAMPLES:
+        raise ValueError(f"a waveform must have at least {WINDOW_SAMPLES} samples (25 ms), but has {len(waveform)}")
+
+
+def _too_large(window: Window, device: str) -> ConfigError:
+    return ConfigError(
+        f"audio.max_window_s must be small enough for one window to fit in the memory of the {device}, but a window "
+        f"of {len(window) / FRAMES_PER_S:g} s did not; lower audio.max_window_s"
+    )
