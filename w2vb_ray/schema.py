@@ -17,7 +17,7 @@ INVENTORY = pa.schema(
         pa.field("utterance_id", pa.string(), nullable=False),
         pa.field("audio_uri", pa.string(), nullable=False),
         pa.field("source_version", pa.string(), nullable=False),
-        pa.field("source_bytes", pa.int64()),  # null: the object does not exist
+        pa.field("source_bytes", pa.int64()),  # null: the object does not exist; -1: its size is not known
         pa.field("start_s", pa.float64()),  # null: from the beginning
         pa.field("end_s", pa.float64()),  # null: to the end
         pa.field("announced_duration_s", pa.float64()),  # null: not known before decoding

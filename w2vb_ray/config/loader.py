@@ -1,6 +1,7 @@
 """A YAML file and `section.key=value` overrides -> a validated, frozen config; every complaint in one message."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -47,10 +48,12 @@ def _read(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except OSError as err:
         raise ConfigError(f"cannot read the config file {path}: {err.strerror}; give the path of a YAML file") from err
+    except UnicodeDecodeError as err:
+        raise ConfigError(f"the config file {path} is not UTF-8 text; save it as UTF-8") from err
     try:
         values = yaml12.parse(text)
     except yaml.YAMLError as err:
-        raise ConfigError(f"{path} is not YAML: {err}") from err
+        raise ConfigError(f"{path} is not YAML: {_complaint(err)}") from err
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -58,18 +61,27 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
+def _complaint(err: yaml.YAMLError) -> str:
+    """What is wrong and where, without the text around it, which may be a secret."""
+    mark = err.problem_mark if isinstance(err, yaml.MarkedYAMLError) else None
+    if not isinstance(err, yaml.MarkedYAMLError) or mark is None:
+        return str(err)
+    return f"{err.problem} (line {mark.line + 1}, column {mark.column + 1})"
+
+
 def _apply(values: dict[str, Any], override: str) -> None:
     dotted, equals, text = override.partition("=")
     *sections, key = dotted.split(".")
     if not equals or not all([*sections, key]):
-        raise ConfigError(f"{override!r} is not an override; write section.key=value, for example encoder.device=cpu")
+        shown = re.split(r"[^\w.\-]", override)[0]  # what follows may be a secret
+        raise ConfigError(f"{shown!r} is not an override; write section.key=value, for example encoder.device=cpu")
     node = values
     for section in sections:
         child = node.setdefault(section, {})
         if child is None:
             child = node[section] = {}
         if not isinstance(child, dict):
-            raise ConfigError(f"{override!r}: {section!r} is a value, not a section; it has no {key!r}")
+            raise ConfigError(f"{dotted}: {section!r} is a value, not a section; it has no {key!r}")
         node = child
     try:
         node[key] = yaml12.parse(text)

@@ -8,7 +8,7 @@ MASK = "***"
 _SECRET_KEY = re.compile(
     r"secret|password|passwd|token|credential|signature|private|passphrase|(^|_)(key|sas|pwd)$|connection_string", re.I
 )
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]+:[^/@\s]+(?=@)")
+_USER_INFO = re.compile(r"(?<=://)[^/\s]+:[^/\s]+(?=@)")
 
 
 def masked(value: Any, *, secret: bool = False) -> Any:
@@ -30,6 +30,8 @@ def secrets_in(value: Any, *, secret: bool = False) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from secrets_in(item, secret=secret)
+    elif isinstance(value, int) and secret and value >= 1000:  # a PIN; smaller numbers are counts and switches
+        yield str(value)
     elif isinstance(value, str):
         if secret and value:
             yield value

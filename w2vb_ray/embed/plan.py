@@ -148,7 +148,7 @@ def _estimated_s(planned: pa.Table) -> np.ndarray:
     guessed = size / rates[coded.indices.to_numpy()] if len(size) else size
     segment = pc.subtract(planned["end_s"], pc.fill_null(planned["start_s"], 0.0))
     known = pc.coalesce(segment, planned["announced_duration_s"]).to_numpy()
-    return np.where(np.isnan(known), guessed, known).clip(min=0.0)
+    return np.where(np.isfinite(known), known, guessed).clip(min=0.0)  # a manifest may say `inf`
 
 
 def _cut(planned: pa.Table, seconds: np.ndarray, section: PlanSection) -> tuple[list[pa.Table], list[float]]:
@@ -181,18 +181,19 @@ def _unit_starts(planned: pa.Table, rows: np.ndarray, seconds: np.ndarray, secti
     """Positions in `rows` where a unit begins: a new language, or a unit that is full."""
     language = planned["language"].combine_chunks().dictionary_encode().indices.to_numpy()[rows]
     uri = planned["audio_uri"].combine_chunks().dictionary_encode().indices.to_numpy()[rows]
+    again = np.append(False, uri[1:] == uri[:-1])
     size = pc.fill_null(planned["source_bytes"], 0).to_numpy().clip(min=0)[rows]
-    size[1:][uri[1:] == uri[:-1]] = 0  # segments of one recording share one fetch
     length = seconds[rows]
     starts, count, audio_s, num_bytes = [0], 0, 0.0, 0
     for i in range(len(rows)):
+        cost = 0 if again[i] else int(size[i])  # segments of one recording share one fetch
         full = (
             count >= section.unit_utterances
             or audio_s + length[i] > section.unit_audio_s
-            or num_bytes + size[i] > section.unit_bytes
+            or (cost and num_bytes + cost > section.unit_bytes)
         )
         if count and (full or language[i] != language[i - 1]):
             starts.append(i)
-            count, audio_s, num_bytes = 0, 0.0, 0
-        count, audio_s, num_bytes = count + 1, audio_s + length[i], num_bytes + int(size[i])
+            count, audio_s, num_bytes, cost = 0, 0.0, 0, int(size[i])
+        count, audio_s, num_bytes = count + 1, audio_s + length[i], num_bytes + cost
     return starts

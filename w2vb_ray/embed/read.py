@@ -5,7 +5,7 @@ task has one CPU.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -68,8 +68,11 @@ def read_unit(rows: pa.Table, source: SourceSection, audio: AudioSection) -> pa.
 
 
 def _recordings(rows: list[Row], source: SourceSection, audio: AudioSection) -> Iterator[Recording | AudioRejected]:
+    # One filesystem per protocol, shared by the threads: each instance of s3fs has its own connections.
+    uris = {storage.protocol(row["audio_uri"]): row["audio_uri"] for row in rows}
+    filesystems = {name: storage.filesystem(uri, source.storage) for name, uri in uris.items()}
     with ThreadPoolExecutor(_FETCH_THREADS) as threads:
-        fetched = _ahead((row, threads.submit(_fetch, row, source, audio)) for row in rows)
+        fetched = _ahead((row, threads.submit(_fetch, row, filesystems, audio)) for row in rows)
         for row, future in fetched:
             try:
                 raw = _raw_format(row, source)
@@ -84,18 +87,18 @@ def _ahead(submissions: Iterable[tuple[Row, Future[bytes]]]) -> Iterator[tuple[R
     waiting_bytes = 0
     for row, future in submissions:
         waiting.append((row, future))
-        waiting_bytes += row["source_bytes"] or 0
+        waiting_bytes += max(row["source_bytes"] or 0, 0)
         while waiting and (len(waiting) >= _FETCH_THREADS or waiting_bytes > _AHEAD_BYTES):
-            waiting_bytes -= waiting[0][0]["source_bytes"] or 0
+            waiting_bytes -= max(waiting[0][0]["source_bytes"] or 0, 0)
             yield waiting.popleft()
     yield from waiting
 
 
-def _fetch(row: Row, source: SourceSection, audio: AudioSection) -> bytes:
+def _fetch(row: Row, filesystems: Mapping[str, AbstractFileSystem], audio: AudioSection) -> bytes:
     size = row["source_bytes"]
     if size is None:
         raise AudioRejected(RejectReason.MISSING, "the object does not exist")
-    filesystem: AbstractFileSystem = storage.filesystem(row["audio_uri"], source.storage)
+    filesystem = filesystems[storage.protocol(row["audio_uri"])]
     path = storage.fs_path(row["audio_uri"], filesystem)
     return fetch(filesystem, path, expected_bytes=size if size >= 0 else None, max_bytes=audio.max_bytes)
 

@@ -104,7 +104,7 @@ def fit_pool(
     gpus = cluster.gpus_per_encoder if cluster.gpus_per_encoder is not None else float(device == "cuda")
     if device == "cuda" and gpus == 0:
         raise ClusterError("encoder.device is cuda, but cluster.gpus_per_encoder is 0; leave one of them unset")
-    size = cluster.num_encoders or max(1, int(total_gpus / gpus) if gpus else 1)
+    size = cluster.num_encoders or max(1, sum(_shares(node.gpus, gpus) for node in offered) if gpus else 1)
     cpus = cluster.cpus_per_encoder or _default_cpus(device, size, offered)
     places = sum(_places(node, cpus, gpus, memory_bytes) for node in offered)
     spare_cpus = sum(node.cpus for node in offered) - size * cpus
@@ -124,14 +124,19 @@ def _default_cpus(device: str, size: int, offered: Sequence[Node]) -> int:
     """One CPU feeds a GPU; without one an encoder takes what its node has beside the reserve."""
     if device == "cuda":
         return 1
-    smallest = min((node.cpus for node in offered if node.cpus), default=1.0)
-    per_node = -(-size // max(1, len(offered)))
-    return max(1, int(smallest - RESERVED_CPUS) // per_node)
+    working = [node.cpus for node in offered if node.cpus] or [1.0]  # KubeRay's head usually offers none
+    per_node = -(-size // len(working))
+    return max(1, int(min(working) - RESERVED_CPUS) // per_node)
 
 
 def _places(node: Node, cpus: int, gpus: float, memory_bytes: int) -> int:
     places = min(node.cpus // cpus, node.memory_bytes // memory_bytes)
-    return int(min(places, node.gpus // gpus) if gpus else places)
+    return int(min(places, _shares(node.gpus, gpus)) if gpus else places)
+
+
+def _shares(whole: float, share: float) -> int:
+    """How many shares fit, where ten of 0.1 make one: `1 // 0.1` is 9."""
+    return int(whole / share + 1e-6)
 
 
 def _gib(num_bytes: float) -> str:

@@ -7,11 +7,12 @@ from itertools import islice
 import pyarrow as pa
 
 from w2vb_ray import storage
+from w2vb_ray.arrow import pc
 from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.errors import SourceError
 from w2vb_ray.source import columns, listing, metadata, tabular, versions
 from w2vb_ray.source.access import not_found
-from w2vb_ray.source.rows import Rows, flat, pc
+from w2vb_ray.source.rows import Rows, flat
 
 _SUFFIXES = """wav wave flac ogg oga opus mp3 mp2 mpga m4a m4b aac mp4 webm mka mkv mov 3gp 3g2 aiff aif aifc au snd
     caf w64 rf64 wma asf amr awb ac3 eac3 spx wv ape tta gsm sph nist voc rm ra"""

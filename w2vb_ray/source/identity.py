@@ -5,7 +5,8 @@ from hashlib import blake2b
 import numpy as np
 import pyarrow as pa
 
-from w2vb_ray.source.rows import Column, flat, pc
+from w2vb_ray.arrow import pc
+from w2vb_ray.source.rows import Column, flat
 from w2vb_ray.source.storable import as_text
 
 _ID_BYTES = 16

@@ -2,11 +2,12 @@
 
 import pyarrow as pa
 
+from w2vb_ray.arrow import pc
 from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.schema import INVENTORY
 from w2vb_ray.source import identity, language, numbers
 from w2vb_ray.source.columns import own_names
-from w2vb_ray.source.rows import Column, Inventory, Rows, pc
+from w2vb_ray.source.rows import Column, Inventory, Rows
 from w2vb_ray.source.storable import storable
 
 _RAW = r"(?i)\.(raw|pcm)$"

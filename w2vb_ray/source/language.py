@@ -7,9 +7,10 @@ import re
 
 import pyarrow as pa
 
+from w2vb_ray.arrow import pc
 from w2vb_ray.errors import ConfigError
 from w2vb_ray.source.columns import COLUMN
-from w2vb_ray.source.rows import Column, Rows, pc
+from w2vb_ray.source.rows import Column, Rows
 from w2vb_ray.source.storable import as_text
 
 UNKNOWN = "und"

@@ -7,11 +7,12 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from w2vb_ray import storage
+from w2vb_ray.arrow import pc
 from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.errors import SourceError
 from w2vb_ray.source import columns, listing, paths, tabular, versions
 from w2vb_ray.source.access import not_found, readable
-from w2vb_ray.source.rows import Rows, flat, pc
+from w2vb_ray.source.rows import Rows, flat
 from w2vb_ray.source.storable import as_text, storable
 from w2vb_ray.source.unify import stack
 

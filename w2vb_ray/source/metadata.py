@@ -8,8 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from w2vb_ray.arrow import pc
 from w2vb_ray.source import paths, tabular, versions
-from w2vb_ray.source.rows import flat, pc
+from w2vb_ray.source.rows import flat
 from w2vb_ray.source.storable import storable
 from w2vb_ray.source.unify import stack
 

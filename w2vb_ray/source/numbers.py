@@ -2,8 +2,9 @@
 
 import pyarrow as pa
 
+from w2vb_ray.arrow import pc
 from w2vb_ray.errors import SourceError
-from w2vb_ray.source.rows import Column, pc
+from w2vb_ray.source.rows import Column
 
 _INT32_MAX = 2**31 - 1
 

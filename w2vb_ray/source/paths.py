@@ -4,7 +4,8 @@ import posixpath
 
 import pyarrow as pa
 
-from w2vb_ray.source.rows import Column, flat, pc
+from w2vb_ray.arrow import pc
+from w2vb_ray.source.rows import Column, flat
 from w2vb_ray.source.storable import as_text
 
 _ABSOLUTE = r"^(/|[A-Za-z][A-Za-z0-9+.\-]*://)"

@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute
 
 Column: TypeAlias = pa.Array | pa.ChunkedArray
-pc: Any = pyarrow.compute  # its functions are made when it is imported, so type checkers do not know them
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from w2vb_ray.source.rows import Column, pc
+from w2vb_ray.arrow import pc
+from w2vb_ray.source.rows import Column
 
 _types = pa.types
 _Rule = tuple[Callable[[pa.DataType], bool], Callable[[Any], pa.DataType]]

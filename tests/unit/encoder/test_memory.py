@@ -1,5 +1,6 @@
 """What happens when the model runs out of memory, with a forward that fails above a known size."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -73,8 +74,19 @@ def test_other_errors_are_not_memory(encoder):
     assert not is_out_of_memory(RuntimeError("shapes cannot be multiplied"))
 
 
-def test_overflow_is_an_error_and_not_a_vector(encoder):
+def test_overflow_shows_in_the_vector_and_only_there(encoder):
+    """The caller rejects that utterance; its neighbours are unhurt."""
     inner = encoder._forward
-    encoder._forward = lambda inputs: [hidden.half() * 1e9 for hidden in inner(inputs)]
-    with pytest.raises(ConfigError, match=r"encoder\.precision must hold .* use bf16 or fp32"):
-        encoder.encode(waveforms(16_000))
+
+    def overflowing(inputs):
+        hidden = inner(inputs)
+        longest = max(range(len(inputs)), key=lambda row: len(inputs[row]))
+        for states in hidden:
+            states[longest] = torch.inf
+        return hidden
+
+    alone = encoder.encode(waveforms(16_000))[0].pooled[0]
+    encoder._forward = overflowing
+    fine, broken = encoder.encode(waveforms(16_000, 24_000))
+    assert not np.isfinite(broken.pooled[0]).any()
+    assert np.linalg.norm(fine.pooled[0] - alone) < 1e-4 * np.linalg.norm(alone)

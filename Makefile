@@ -1,0 +1,42 @@
+# make demo, make test, make lint, make bench. All of them make what they need in $(VENV) first.
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= demo
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m jobs.embed conf/embed/demo.yaml sink.uri=$(DEMO)
+	@echo
+	$(BIN)/python docs/reading/with_pandas.py $(DEMO)
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest tests/unit tests/contract tests/integration tests/e2e
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.embed
+
+clean:
+	rm -rf demo build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+# Stamps: pip runs again only when pyproject.toml has changed since.
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@ $(VENV)/.installed
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "w2vb_ray needs Python 3.11 or newer, but $(PYTHON) is none; try: make $(MAKECMDGOALS) PYTHON=python3.11"; \
+	  exit 1; }
+	$(PYTHON) -m venv $(VENV)

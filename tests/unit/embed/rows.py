@@ -1,0 +1,112 @@
+"""Rows for the tests of this folder: inventories, what tables hold, and what the stages hand on."""
+
+import numpy as np
+import pyarrow as pa
+
+from w2vb_ray import schema
+from w2vb_ray.embed.plan import Live
+
+OWN = pa.field("text", pa.string())
+NO_DUPLICATES = pa.array([], pa.string())
+
+
+def inventory(rows, own=(OWN,)):
+    """Dicts -> an inventory; what a dict leaves out is made from its id."""
+    full = [
+        {
+            "utterance_id": row["id"],
+            "audio_uri": row.get("uri", f"/audio/{row['id']}.wav"),
+            "source_version": row.get("version", "v1"),
+            "source_bytes": row.get("bytes", 32_000),
+            "start_s": row.get("start"),
+            "end_s": row.get("end"),
+            "announced_duration_s": row.get("duration"),
+            "announced_sampling_rate": row.get("rate"),
+            "announced_num_channels": None,
+            "language": row.get("language", "eng"),
+            "text": f"text of {row['id']}",
+        }
+        for row in rows
+    ]
+    return pa.Table.from_pylist(full, schema=pa.schema([*schema.INVENTORY, *own]))
+
+
+def planned(rows, reasons=()):
+    """An inventory with what planning adds; `reasons` are set beforehand."""
+    table = inventory(rows)
+    flags = {
+        "in_utterances": [row.get("in_utterances", False) for row in rows],
+        "in_rejects": [row.get("in_rejects", False) for row in rows],
+        "reason": [*reasons, *[None] * (len(rows) - len(reasons))],
+        "detail": [None] * len(rows),
+    }
+    for field in schema.PLANNED:
+        table = table.append_column(field, pa.array(flags[field.name], field.type))
+    return table
+
+
+def encoded(rows, layers=(4,), dimension=8, frames=False, seed=0):
+    """Rows as they come out of the encoder; those with a `reason` have no vectors."""
+    rng = np.random.default_rng(seed)
+    full, matrices = [], []
+    for row in rows:
+        fine = row.get("reason") is None
+        num_frames = row.get("num_frames", 3)
+        made = {
+            "utterance_id": row["id"],
+            "audio_uri": f"/audio/{row['id']}.wav",
+            "source_version": row.get("version", "v1"),
+            "language": row.get("language", "eng"),
+            "text": f"text of {row['id']}",
+            "in_utterances": row.get("in_utterances", False),
+            "in_rejects": row.get("in_rejects", False),
+            "start_s": 0.0 if fine else None,
+            "end_s": 1.5 if fine else None,
+            "reason": row.get("reason"),
+            "detail": None if fine else "why",
+            "duration_s": 1.5 if fine else None,
+            "sampling_rate": 44_100 if fine else None,
+            "num_frames": num_frames if fine else None,
+        }
+        for name in schema.vector_columns("embedding", list(layers)):
+            made[name] = row.get(name, rng.standard_normal(dimension).astype(np.float32)) if fine else None
+        full.append(made)
+        matrices.append(rng.standard_normal((num_frames, dimension)).astype(np.float32).tobytes() if fine else None)
+    types = {
+        **{name: pa.string() for name in ("utterance_id", "audio_uri", "source_version", "language", "text")},
+        **{"in_utterances": pa.bool_(), "in_rejects": pa.bool_(), "start_s": pa.float64(), "end_s": pa.float64()},
+        **{"reason": pa.string(), "detail": pa.string(), "duration_s": pa.float64(), "sampling_rate": pa.int32()},
+        "num_frames": pa.int32(),
+        **dict.fromkeys(schema.vector_columns("embedding", list(layers)), schema.VECTOR),
+    }
+    table = pa.Table.from_pylist(full, schema=pa.schema(list(types.items())))
+    if frames:
+        for name in schema.vector_columns("frames", list(layers)):
+            table = table.append_column(name, pa.array(matrices, pa.large_binary()))
+    return table
+
+
+def packed(table, unit=0, num_frames=10, num_padding_frames=2, encode_s=0.5):
+    """A unit as the encoder hands it to the writer, its costs beside it."""
+    costs = {"num_frames": num_frames, "num_padding_frames": num_padding_frames, "encode_s": encode_s}
+    row = schema.pack(table, unit)
+    for name, value in costs.items():
+        row = row.append_column(name, pa.array([value], schema.DESCRIPTOR.field(name).type))
+    return row
+
+
+def live(utterances=(), rejects=(), frames=None):
+    """What the tables hold: `(id, version)`, `(id, version, reason)` and ids, each in a file named after it."""
+    strings = [("utterance_id", pa.string()), ("source_version", pa.string())]
+    embedded = [{"utterance_id": i, "source_version": v, "file": f"u/{i}"} for i, v in utterances]
+    refused = [{"utterance_id": i, "source_version": v, "reason": r, "file": f"r/{i}"} for i, v, r in rejects]
+    framed = [{"utterance_id": i, "file": f"f/{i}"} for i in frames or ()]
+    return Live(
+        utterances=pa.Table.from_pylist(embedded, schema=pa.schema([*strings, ("file", pa.string())])),
+        rejects=pa.Table.from_pylist(
+            refused, schema=pa.schema([*strings, ("reason", pa.string()), ("file", pa.string())])
+        ),
+        frames=None
+        if frames is None
+        else pa.Table.from_pylist(framed, schema=pa.schema([strings[0], ("file", pa.string())])),
+    )
