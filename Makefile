@@ -28,10 +28,12 @@ clean:
 
 # Stamps: pip runs again only when pyproject.toml has changed since.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@echo "installing into $(VENV), some minutes the first time"
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+	@echo "installing into $(VENV) with what the tests need, some minutes the first time"
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@ $(VENV)/.installed
 
@@ -39,4 +41,4 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "w2vb_ray needs Python 3.11 or newer, but $(PYTHON) is none; try: make $(MAKECMDGOALS) PYTHON=python3.11"; \
 	  exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

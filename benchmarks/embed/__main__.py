@@ -62,10 +62,8 @@ def main() -> None:
 
 def _sets(options: argparse.Namespace, folder: Path) -> list[CorpusSet]:
     clips = read_clips(options.corpus)
-    return [
-        dev_set(clips, options.minutes, folder / "dev"),
-        skewed_set(clips, options.minutes, folder / "skewed"),
-    ]
+    make = {"dev": dev_set, "skewed": skewed_set}
+    return [make[name](clips, options.minutes, folder / name) for name in options.sets.split(",")]
 
 
 def _headline(options: argparse.Namespace, sets: list[CorpusSet]) -> str:
@@ -110,6 +108,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, metavar="N", help="audio in each set (3; 0.75 with --quick)")
     parser.add_argument("--repetitions", type=int, metavar="N", help="of every row (3; 1 with --quick)")
     parser.add_argument("--layers", type=int, default=BASE_LAYERS, help=argparse.SUPPRESS)
+    parser.add_argument("--sets", default="dev,skewed", help="which sets (dev,skewed)")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of the model (all cores)")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings of the job")
     options = parser.parse_args()

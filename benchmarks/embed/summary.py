@@ -65,46 +65,45 @@ def _ratios(entry: dict[str, Any], medians: dict[str, dict[str, Any]]) -> dict[s
 
 
 def claims(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the project promises, and what was measured."""
-    jobs = [row for row in rows if row["row"] == "job"]
+    """What the project promises, and what was measured.
+
+    A core that decodes is a core that the encoder lacks, and then `encoder_s` grows: on a machine without a GPU the
+    time beside the encoder alone says more than the share outside the encoder.
+    """
+    promised = (
+        (f"outside the encoder at most {MAX_OUTSIDE:.0%} of wall time at steady state", "outside_encoder", False),
+        (f"at most {MAX_OUTSIDE:.0%} longer than the encoder alone at steady state", "over_encoder_alone", False),
+        (f"at least {MIN_RATIO:g} times the script at steady state", "ratio_to_script_steady", True),
+    )
     return [
         {
-            "claim": f"outside the encoder at most {MAX_OUTSIDE:.0%} of wall time at steady state",
+            "claim": claim,
             "set": row["set"],
-            "measured": row["outside_encoder"],
-            "holds": row["outside_encoder"] <= MAX_OUTSIDE,
+            "key": key,
+            "measured": row[key],
+            "holds": row[key] >= MIN_RATIO if at_least else row[key] <= MAX_OUTSIDE,
         }
-        for row in jobs
-    ] + [
-        {
-            "claim": f"at least {MIN_RATIO:g} times the script at steady state",
-            "set": row["set"],
-            "measured": row["ratio_to_script_steady"],
-            "holds": (row["ratio_to_script_steady"] or 0.0) >= MIN_RATIO,
-        }
-        for row in jobs
+        for claim, key, at_least in promised
+        for row in rows
+        if row["row"] == "job"
     ]
 
 
 def show(console: Console, rows: Sequence[dict[str, Any]], promised: Sequence[dict[str, Any]]) -> None:
-    """Speed, memory and CPU, claims."""
-    console.print(_speed_table(rows))
-    console.print(_parts_table(rows))
+    """Wall time, CPU time, processes, claims."""
+    for table in (_wall_table(rows), _cpu_table(rows), _parts_table(rows)):
+        console.print(table)
     for claim in promised:
         value = claim["measured"]
-        shown = "-" if value is None else f"{value:.1%}" if "%" in claim["claim"] else f"{value:.2f} times"
+        shown = f"{value:.1%}" if "%" in claim["claim"] else f"{value:.2f} times"
         verdict = "[green]holds[/]" if claim["holds"] else "[red]does not hold[/]"
         console.print(f"{claim['set']}: {claim['claim']}: {shown}, {verdict}", highlight=False)
 
 
-def _speed_table(rows: Sequence[dict[str, Any]]) -> Table:
-    table = Table(title="audio seconds per second (medians)", caption="CPU: user + system of all processes of the row")
-    for name in ("set", "row"):
-        table.add_column(name)
-    for name in ("start-up s", "end to end", "steady", "per CPU s", "steady ×script", "CPU ×script"):
-        table.add_column(name, justify="right")
-    for name in ("outside encoder", "over encoder alone", "CPU over it", "padding"):
-        table.add_column(name, justify="right")
+def _wall_table(rows: Sequence[dict[str, Any]]) -> Table:
+    table = _table(
+        "wall time", "start-up s", "end to end", "steady", "×script", "outside encoder", "over alone", "padding"
+    )
     for row in rows:
         table.add_row(
             row["set"],
@@ -112,24 +111,50 @@ def _speed_table(rows: Sequence[dict[str, Any]]) -> Table:
             f"{row['startup_s']:.1f}",
             f"{row['audio_per_wall_s']:.2f}",
             f"{row['audio_per_steady_s']:.2f}",
-            f"{row['audio_per_steady_cpu_s']:.2f}",
             _times(row["ratio_to_script_steady"]),
-            _times(row["ratio_to_script_cpu"]),
             f"{row['outside_encoder']:.1%}",
             _percent(row["over_encoder_alone"]),
-            _percent(row["cpu_over_encoder_alone"]),
             f"{row['padding_waste']:.1%}",
             end_section=row["row"] == ROWS[-1],
         )
+    table.caption = (
+        "audio seconds per second, end to end and at steady state; over alone: time beside the encoder alone"
+    )
+    return table
+
+
+def _cpu_table(rows: Sequence[dict[str, Any]]) -> Table:
+    table = _table(
+        "CPU time of all processes", "CPU s", "end to end", "steady CPU s", "steady", "×script", "over alone"
+    )
+    for row in rows:
+        table.add_row(
+            row["set"],
+            row["row"],
+            f"{row['cpu_s']:.1f}",
+            f"{row['audio_per_cpu_s']:.2f}",
+            f"{row['steady_cpu_s']:.1f}",
+            f"{row['audio_per_steady_cpu_s']:.2f}",
+            _times(row["ratio_to_script_cpu"]),
+            _percent(row["cpu_over_encoder_alone"]),
+            end_section=row["row"] == ROWS[-1],
+        )
+    table.caption = "user + system; audio seconds per CPU second"
+    return table
+
+
+def _table(title: str, *numbers: str) -> Table:
+    table = Table(title=title)
+    for name in ("set", "row"):
+        table.add_column(name, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right")
     return table
 
 
 def _parts_table(rows: Sequence[dict[str, Any]]) -> Table:
-    table = Table(title="processes", caption="peak sums over a part's processes; USS is what each has for itself")
-    for name in ("set", "row", "part"):
-        table.add_column(name)
-    for name in ("peak USS MiB", "peak RSS MiB", "CPU s at steady state", "share"):
-        table.add_column(name, justify="right")
+    table = _table("processes at steady state", "part", "peak USS MiB", "peak RSS MiB", "CPU s", "share")
+    table.caption = "peak sums over the processes of a part, start-up included; USS is what each has for itself alone"
     for row in rows:
         for part, uss in row["peak_uss"].items():
             cpu_s = row["steady_cpu_by_part"][part]

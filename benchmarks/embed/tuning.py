@@ -41,7 +41,7 @@ class Variant:
         max_frames: micro-batch budget; 1 encodes one utterance at a time.
         attention_frames: as in `batching.attention_frames`.
         attention: transformers' implementation.
-        threads: of torch.
+        threads: of torch; None is `--threads`.
         in_order: one call per 8 utterances in the order of the manifest, so that sorting cannot help.
     """
 
@@ -49,7 +49,7 @@ class Variant:
     max_frames: int = 1_500
     attention_frames: int = 600
     attention: str = "sdpa"
-    threads: int = os.cpu_count() or 1
+    threads: int | None = None
     in_order: bool = False
 
 
@@ -61,7 +61,7 @@ VARIANTS = (
     *(Variant(f"attention_frames {frames}", attention_frames=frames) for frames in (200, 2_000, 100_000)),
     Variant("attention eager", attention="eager"),
     Variant("one by one, eager", max_frames=1, attention="eager"),
-    Variant("1 thread", threads=1),
+    Variant("1 thread, max_frames 1500", threads=1),
     Variant("1 thread, one by one", threads=1, max_frames=1),
 )
 
@@ -80,10 +80,14 @@ def main() -> None:
         corpus = make(read_clips(options.corpus), options.minutes, folder / options.set)
         waveforms = _waveforms(corpus)
         encoders = [_load(variant, checkpoint) for variant in variants]
-        samples = [
-            [_measure(variant, encoder, waveforms) for variant, encoder in zip(variants, encoders, strict=True)]
-            for _ in range(options.repetitions)
-        ]
+        for encoder in encoders:
+            encoder.encode(waveforms[:1])  # the first pass through a model is slower
+        samples: list[list[tuple[float, float]]] = []
+        for repetition in range(options.repetitions):
+            pairs = zip(variants, encoders, strict=True)
+            with console.status(f"repetition {repetition + 1} of {options.repetitions}"):
+                samples.append([_measure(v, encoder, waveforms, v.threads or options.threads) for v, encoder in pairs])
+            console.print(f"CPU s: {' '.join(f'{cpu_s:.2f}' for cpu_s, _ in samples[-1])}", highlight=False)
     audio_s = sum(len(waveform) for waveform in waveforms) / 16_000
     rows = [
         {
@@ -118,9 +122,9 @@ def _load(variant: Variant, checkpoint: Path) -> Encoder:
     return encoder
 
 
-def _measure(variant: Variant, encoder: Encoder, waveforms: Sequence[np.ndarray]) -> tuple[float, float]:
+def _measure(variant: Variant, encoder: Encoder, waveforms: Sequence[np.ndarray], threads: int) -> tuple[float, float]:
     """(CPU seconds, wall seconds)."""
-    torch.set_num_threads(variant.threads)
+    torch.set_num_threads(threads)
     step = 8 if variant.in_order else len(waveforms)
     used, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     for start in range(0, len(waveforms), step):
@@ -151,6 +155,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--set", choices=("dev", "skewed"), default="skewed")
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--layers", type=int, default=BASE_LAYERS, help="fewer are quicker; ratios hardly change")
     parser.add_argument("--only", default="", metavar="TEXT", help="variants whose name holds this")
     parser.add_argument("--json", type=Path, metavar="FILE")

@@ -7,7 +7,6 @@ import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 
 from w2vb_ray import storage
 from w2vb_ray.config.sections import SourceSection
@@ -15,15 +14,6 @@ from w2vb_ray.errors import SourceError
 from w2vb_ray.source import build_inventory
 
 SECRETS = {"key": "testing", "secret": "testing"}
-
-
-@pytest.fixture(scope="module")
-def endpoint():
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture(params=["options", "environment"])

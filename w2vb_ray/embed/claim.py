@@ -8,10 +8,11 @@ whose commit is there. See docs/decisions/0002-commit-protocol.md.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import pyarrow as pa
 from deltalake import CommitProperties, Transaction
@@ -20,14 +21,15 @@ from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
 from w2vb_ray.embed.holder import Holder
-from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, Table
-from w2vb_ray.errors import TableHeld, W2vbError
+from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, Table, first_line
+from w2vb_ray.errors import SinkError, TableHeld, W2vbError
 
 SCOPE = "w2vb.embed"
 BATCH = "w2vb.embed.batch"
 _ATTEMPTS = 5
 
 Actions = list[AddAction | RemoveAction]
+_Write = Callable[[CommitProperties], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,18 +124,11 @@ class Claim:
         Returns:
             False when the log has moved on since the snapshot was loaded: reload, look again who holds, plan again.
         """
-        if self._try_commit(self._tables[UTTERANCES], "claim", self.next_number(), []) is not None:
+        utterances = self._tables[UTTERANCES]
+        if self._try_commit(utterances, "claim", self.next_number(), partial(utterances.append, [])) is not None:
             return False
         for table in self._others():
-            error = None
-            # A paused driver may slip a last commit in between: it costs a retry, and its twin can no longer follow.
-            for _ in range(_ATTEMPTS):
-                table.reload()
-                error = self._try_commit(table, "claim", self.next_number(), [])
-                if error is None:
-                    break
-            if error is not None:
-                raise error
+            self._follow(table)
         self._undo_unconfirmed()
         return True
 
@@ -149,12 +144,15 @@ class Claim:
             table, number = self._tables[name], self.next_number()
             try:
                 table.create(layouts[name], self.properties("claim", number))
-            except DeltaError:
+            except (DeltaError, OSError) as err:
                 table.reload()
                 if not table.exists:
-                    raise
+                    raise SinkError(f"the table {table.uri} cannot be created: {first_line(err)}") from err
                 if name == UTTERANCES:
                     return False
+                self._follow(table)  # a driver that lost `utterances` made it meanwhile, and may have used it
+                self._undo_unconfirmed()
+                continue
             table.reload()
             self._note(table, number)
         return True
@@ -164,18 +162,18 @@ class Claim:
         number = self.next_number()
         for name in (REJECTS, FRAMES):
             if actions.get(name):
-                self._commit(self._tables[name], "batch", number, actions[name], number)
-        self._commit(self._tables[UTTERANCES], "batch", number, actions.get(UTTERANCES, []), number)
+                self._append(name, "batch", number, actions[name], number)
+        self._append(UTTERANCES, "batch", number, actions.get(UTTERANCES, []), number)
 
     def renew_if_due(self) -> None:
         """Renew the lease with an empty commit when a third of it has passed without any."""
         if time.monotonic() - self._renewed > self._lease_s / 3:
-            self._commit(self._tables[UTTERANCES], "renew", self.next_number(), [])
+            self._append(UTTERANCES, "renew", self.next_number(), [])
 
     def release(self) -> None:
         """Let go of the tables; the next run need not wait for the lease."""
         if self.is_held:
-            self._commit(self._tables[UTTERANCES], "release", self.next_number(), [])
+            self._append(UTTERANCES, "release", self.next_number(), [])
             self._own.clear()
 
     def release_quietly(self) -> None:
@@ -187,10 +185,7 @@ class Claim:
         """Add the columns that the table does not have yet; it is the run's own, so nobody else can do the same."""
         missing = [field for field in columns if field.name not in table.columns.names]
         if missing:
-            number = self.next_number()
-            table.add_columns(missing, self.properties("schema", number))
-            table.reload()
-            self._note(table, number)
+            self._commit(table, "schema", self.next_number(), partial(table.add_columns, missing))
 
     def properties(self, kind: str, number: int, batch: int | None = None) -> CommitProperties:
         """Commit properties that name this run; given to every commit, those that change the schema included."""
@@ -229,23 +224,38 @@ class Claim:
             table.reload()
             self._note(table, number)
 
-    def _commit(self, table: Table, kind: str, number: int, actions: Actions, batch: int | None = None) -> None:
+    def _follow(self, table: Table) -> None:
+        """Claim a table beside `utterances`, which this run holds."""
+        error = None
+        # A paused driver may slip a last commit in between: it costs a retry, and its twin can no longer follow.
+        for _ in range(_ATTEMPTS):
+            table.reload()
+            error = self._try_commit(table, "claim", self.next_number(), partial(table.append, []))
+            if error is None:
+                return
+        raise W2vbError(f"{table.uri} refused the claim of run {self._run_id} {_ATTEMPTS} times") from error
+
+    def _append(self, name: str, kind: str, number: int, actions: Actions, batch: int | None = None) -> None:
+        table = self._tables[name]
+        self._commit(table, kind, number, partial(table.append, actions), batch)
+
+    def _commit(self, table: Table, kind: str, number: int, write: _Write, batch: int | None = None) -> None:
         error: DeltaError | OSError | None = None
         for attempt in range(_ATTEMPTS):
             if number_of(table, SCOPE) != self._own[table.name]:
                 raise self._lost(table)
-            error = self._try_commit(table, kind, number, actions, batch)
+            error = self._try_commit(table, kind, number, write, batch)
             if error is None:
                 return
             time.sleep(0.1 * 2**attempt)
         raise W2vbError(f"{table.uri} refused commit {number} of run {self._run_id} {_ATTEMPTS} times") from error
 
     def _try_commit(
-        self, table: Table, kind: str, number: int, actions: Actions, batch: int | None = None
+        self, table: Table, kind: str, number: int, write: _Write, batch: int | None = None
     ) -> DeltaError | OSError | None:
         """Commit on the loaded snapshot and reload it. None: it is in the log, whatever the store replied."""
         try:
-            table.append(actions, self.properties(kind, number, batch))
+            write(self.properties(kind, number, batch))
         except (DeltaError, OSError) as err:
             table.reload()
             last = last_commit(table)

@@ -25,7 +25,7 @@ from w2vb_ray.embed.plan import Live, Plan, make_plan
 from w2vb_ray.embed.provenance import Provenance
 from w2vb_ray.embed.report import describe_plan, report, show_closing
 from w2vb_ray.embed.stream import descriptors
-from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, Table
+from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, open_tables
 from w2vb_ray.embed.tally import Tally
 from w2vb_ray.embed.write import WriteTask
 from w2vb_ray.encoder import Checkpoint, resolve_checkpoint
@@ -55,9 +55,7 @@ class EmbedRun:
         self._clock = time.monotonic()
         self._checkpoint: Checkpoint
         self._folder = RunFolder(config.sink.uri, config.sink.storage, self.run_id)
-        self._tables = {
-            name: Table(name, config.sink.uri, config.sink.storage) for name in (UTTERANCES, FRAMES, REJECTS)
-        }
+        self._tables = open_tables(config.sink.uri, config.sink.storage)
         self._claim = Claim(self._tables, self.run_id, config.sink.lease_s)
 
     def run(self) -> ExitCode:

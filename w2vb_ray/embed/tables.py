@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Field
 from deltalake._internal import RemoveAction
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 
 from w2vb_ray import schema, storage
@@ -148,6 +148,23 @@ class Table:
         if self.delta is None:
             raise SinkError(f"there is no table at {self.uri}")
         return self.delta
+
+
+def open_tables(sink_uri: str, options: Mapping[str, Any]) -> dict[str, Table]:
+    """The three tables by name, whether they exist yet or not.
+
+    Raises:
+        SinkError: the store does not answer, or not to us.
+    """
+    try:
+        return {name: Table(name, sink_uri, options) for name in (UTTERANCES, FRAMES, REJECTS)}
+    except (DeltaError, OSError) as err:
+        raise SinkError(f"the tables under sink.uri ({sink_uri}) cannot be opened: {first_line(err)}") from err
+
+
+def first_line(err: BaseException) -> str:
+    """What a store's error says first; the rest is its own traceback."""
+    return f"{type(err).__name__}: {str(err).strip().partition(chr(10))[0]}"
 
 
 def partition_path(language: str) -> str:

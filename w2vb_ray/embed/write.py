@@ -17,6 +17,7 @@ from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, DataFile, partiti
 from w2vb_ray.errors import RETRIED_REASONS
 
 FRAME_RATE_HZ = 50.0
+_LARGEST = np.uint32(0x7F7FE000).view(np.float32)
 _COSTS = ("num_frames", "num_padding_frames", "encode_s")
 
 
@@ -46,7 +47,7 @@ def write_units(packed: pa.Table, task: WriteTask) -> pa.Table:
     fine, rejected = rows.filter(pc.is_null(rows["reason"])), rows.filter(pc.is_valid(rows["reason"]))
     written = [
         *_write(UTTERANCES, _utterances(fine, task), task),
-        *(_write(FRAMES, _frames(fine, task), task) if _has_frames(rows) else []),
+        *(_write(FRAMES, _frames(fine, task), task) if _has_frames(rows, task) else []),
         *_write(REJECTS, _rejects(rejected, task), task),
     ]
     retried = pa.array([str(reason) for reason in RETRIED_REASONS])
@@ -68,9 +69,10 @@ def write_units(packed: pa.Table, task: WriteTask) -> pa.Table:
 def rounded(values: np.ndarray) -> np.ndarray:
     """float32 rounded to nearest-even at 10 mantissa bits: nearly float16's size on disk, float32's range and readers.
 
-    Relative error at most 2^-11. Values must be finite.
+    Relative error at most 2^-11. Values must be finite, and stay so: beyond the largest number with 10 mantissa bits
+    (0.9995 of float32's) they become it.
     """
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    bits = np.clip(np.ascontiguousarray(values, np.float32), -_LARGEST, _LARGEST).view(np.uint32)
     dropped = 13
     half = np.uint32((1 << (dropped - 1)) - 1) + ((bits >> np.uint32(dropped)) & np.uint32(1))
     kept = np.uint32(0xFFFFFFFF << dropped & 0xFFFFFFFF)
@@ -108,8 +110,8 @@ def _rounded_vectors(column: pa.ChunkedArray) -> pa.ListArray:
     return pa.ListArray.from_arrays(vectors.offsets, pa.array(rounded(vectors.values.to_numpy(zero_copy_only=False))))
 
 
-def _has_frames(rows: pa.Table) -> bool:
-    return any(name.startswith("frames") and pa.types.is_large_binary(rows[name].type) for name in rows.column_names)
+def _has_frames(rows: pa.Table, task: WriteTask) -> bool:
+    return schema.vector_columns("frames", task.layers)[0] in rows.column_names
 
 
 def _frames(rows: pa.Table, task: WriteTask) -> pa.Table:

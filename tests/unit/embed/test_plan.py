@@ -18,17 +18,19 @@ from .rows import NO_DUPLICATES, inventory, live
 
 REASONS = [RejectReason.EMPTY, RejectReason.MISSING, RejectReason.UNREADABLE, RejectReason.CHANGED]
 VERSIONS = st.sampled_from(["v1", "v2", ""])
+SIZES = {"/a.wav": 64_000, "/b.flac": 150_000, "s3://c/d.MP3": -1, "/no suffix": None}
 ROW = st.fixed_dictionaries(
     {"version": VERSIONS, "language": st.sampled_from(["eng", "no", "nan", "a b"])},
     optional={
-        "uri": st.sampled_from(["/a.wav", "/b.flac", "s3://c/d.MP3", "/no suffix"]),
-        "bytes": st.none() | st.integers(-1, 200_000),
+        "uri": st.sampled_from(sorted(SIZES)),
         "start": st.none() | st.floats(0, 5),
         "end": st.none() | st.floats(0, 9),
         "duration": st.none() | st.floats(0.1, 20),
     },
 )
-ROWS = st.lists(ROW, max_size=25).map(lambda rows: [{"id": f"u{i}", **row} for i, row in enumerate(rows)])
+ROWS = st.lists(ROW, max_size=25).map(
+    lambda rows: [{"id": f"u{i}", "bytes": SIZES.get(row.get("uri"), 32_000), **row} for i, row in enumerate(rows)]
+)
 IDS = st.sampled_from([f"u{i}" for i in range(25)] + ["stranger"])
 LIVE = st.fixed_dictionaries(
     {
@@ -68,7 +70,7 @@ def todo(rows, held, section, want_frames):
         yield row, done, refused
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(ROWS, LIVE, SECTION, st.booleans(), st.sets(IDS, max_size=3))
 def test_every_row_is_planned_or_unchanged_by_the_rule(rows, held, section, want_frames, doubles):
     plan = make_plan(
@@ -78,7 +80,7 @@ def test_every_row_is_planned_or_unchanged_by_the_rule(rows, held, section, want
     expected = {row["id"]: row for row, done, refused in judged if not done and not refused}
 
     planned = [row for unit in plan.units for row in unit.to_pylist()]
-    assert Counter(row["utterance_id"] for row in planned) == Counter(expected)
+    assert Counter(row["utterance_id"] for row in planned) == Counter(expected.keys())
     assert (plan.num_input, plan.num_planned) == (len(rows), len(expected))
     assert plan.num_unchanged == len(rows) - len(expected)
     assert plan.num_known_rejects == sum(refused and not done for _, done, refused in judged)
@@ -114,7 +116,7 @@ def is_segment(row):
     return row["start_s"] is not None or row["end_s"] is not None
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(ROWS, SECTION)
 def test_units_keep_to_one_language_and_to_their_limits(rows, section):
     plan = make_plan(inventory(rows), NO_DUPLICATES, live(), section)
@@ -126,8 +128,7 @@ def test_units_keep_to_one_language_and_to_their_limits(rows, section):
         assert 0 < len(unit) <= section.unit_utterances
         assert unit_s <= section.unit_audio_s + 1e-6 or len(unit) == 1
         fetched = {row["audio_uri"]: max(row["source_bytes"] or 0, 0) for row in unit}
-        sizes = [max(row["source_bytes"] or 0, 0) for row in unit]
-        assert max(sum(fetched.values()), max(sizes)) <= max(section.unit_bytes, *sizes) or len(fetched) == 1
+        assert sum(fetched.values()) <= section.unit_bytes or sum(size > 0 for size in fetched.values()) == 1
 
         kinds = [is_segment(row) for row in unit]
         assert kinds == sorted(kinds, reverse=True)
@@ -145,12 +146,7 @@ def cut(rows, **limits):
 def test_long_before_short_and_the_longest_unit_first():
     rows = [{"id": f"{length}", "duration": float(length)} for length in (1, 9, 3, 8, 2, 5)]
     assert cut(rows, unit_utterances=2) == [["9", "8"], ["5", "3"], ["2", "1"]]
-    assert cut(rows, unit_audio_s=10) == [["9"], ["5", "3", "2"], ["8"], ["1"]] or cut(rows, unit_audio_s=10) == [
-        ["5", "3", "2"],
-        ["9"],
-        ["8"],
-        ["1"],
-    ]
+    assert cut(rows, unit_audio_s=10.5) == [["5", "3", "2"], ["9"], ["8"], ["1"]]
 
 
 def test_a_row_beyond_a_limit_is_a_unit_of_its_own():
@@ -229,7 +225,7 @@ def test_units_have_the_columns_that_reading_needs():
     assert all(column.num_chunks == 1 for column in unit.columns)
 
 
-def test_a_hundred_thousand_rows_are_planned_in_seconds_and_little_memory():
+def test_two_hundred_thousand_rows_are_planned_in_seconds_and_little_memory():
     count, rng = 200_000, np.random.default_rng(0)
     names = pa.array([f"utterance-{i:09d}" for i in range(count)])
     versions = pa.array(["v1"] * count)
