@@ -7,11 +7,17 @@ from w2vb_ray.errors import SinkError
 
 
 def align_extras(inventory: pa.Table, stored: pa.Schema, sink_uri: str) -> pa.Table:
-    """Cast the source's own columns to the types that the table has for them.
+    """Give the source's own columns the names and types that the table has for them.
+
+    Names are compared without case, as Delta Lake does: a table cannot hold both `text` and `Text`.
 
     Raises:
         SinkError: a column that the table holds as another type and that does not convert without loss.
     """
+    spelling = {name.lower(): name for name in stored.names}
+    extras = schema.extra_fields(inventory.schema).names
+    renamed = [spelling.get(name.lower(), name) if name in extras else name for name in inventory.column_names]
+    inventory = inventory.rename_columns(renamed)
     for field in schema.extra_fields(inventory.schema):
         if field.name not in stored.names or stored.field(field.name).type == field.type:
             continue

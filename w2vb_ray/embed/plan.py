@@ -14,7 +14,7 @@ import pyarrow as pa
 from w2vb_ray import schema
 from w2vb_ray.arrow import pc
 from w2vb_ray.config.embed import PlanSection
-from w2vb_ray.errors import RETRIED_REASONS, RejectReason
+from w2vb_ray.errors import RETRIED_REASONS, RejectReason, SinkError
 
 # Bytes per second of audio where nobody announced a duration: only to order and cut units. Compressed speech is taken
 # at 64 kbit/s, so that a unit of 24 kbit/s files is at most 2.7 times as long as asked for.
@@ -120,6 +120,11 @@ def _look_up(inventory: pa.Table, live: Live) -> pa.Table:
     )
     frames = frames.rename_columns(["utterance_id", "frame_file"])
     joined = rows.join(utterances, "utterance_id").join(rejects, "utterance_id").join(frames, "utterance_id")
+    if joined.num_rows != inventory.num_rows:
+        raise SinkError(
+            f"the tables hold {joined.num_rows - inventory.num_rows} utterances of this source twice, which no run of "
+            "this job does; look for rows that something else wrote, and remove them"
+        )
     return joined.sort_by("row")
 
 

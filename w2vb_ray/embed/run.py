@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 import ray
 from ray.data import Dataset
-from ray.exceptions import RayError
 from rich.console import Console
 
 from w2vb_ray import schema
@@ -190,7 +189,9 @@ class EmbedRun:
                     progress.tick()
                     if stop.is_set():
                         break
-            except RayError:
+            except TableHeld:
+                raise
+            except Exception:
                 self._commit(committer, waiting)  # what has come out is whole, whatever stopped the stream
                 raise
             self._commit(committer, waiting)

@@ -60,7 +60,8 @@ def connect(section: ClusterSection) -> None:
     if address == "local":
         cores = os.cpu_count() or 1
         encoders = section.num_encoders or 1
-        num_cpus = section.num_cpus or max(cores, encoders * (section.cpus_per_encoder or cores)) + RESERVED_CPUS
+        cpus_per_encoder = section.cpus_per_encoder or max(1, cores // encoders)
+        num_cpus = section.num_cpus or max(cores, encoders * cpus_per_encoder) + RESERVED_CPUS
         ray.init(
             address="local",
             num_cpus=num_cpus,
