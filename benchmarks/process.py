@@ -80,13 +80,24 @@ def run_watched(command: Sequence[str], log: Path, cwd: Path, env: Mapping[str, 
             code = child.wait()
         finally:
             ended = time.time()
-            if child.poll() is None:
-                child.kill()
+            _end(child)
             watcher.stop()
     if code != 0:
         tail = log.read_text(errors="replace")[-3000:]
         raise RuntimeError(f"{' '.join(command)} ended with {code}:\n{tail}")
     return watcher.result(started, ended)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End a command that still runs because this process was told to stop; Ray's processes end with their driver."""
+    if child.poll() is not None:
+        return
+    child.terminate()
+    try:
+        child.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
 class _Watcher(threading.Thread):

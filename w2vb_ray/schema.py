@@ -3,7 +3,7 @@
 An utterance flows as one row that only gains columns:
 
     inventory  source -> plan       what exists: id, URI, version, segment, language, the source's own columns
-    decoded    read -> encode       + PCM, measured duration; or a reject reason
+    decoded    read -> encode       + waveform, measured duration; or a reject reason
     encoded    encode -> write      + embeddings (and frames); or a reject reason
 
 The source's own columns (`text`, `speaker`, …) stand beside the fixed ones; their names never collide
@@ -27,7 +27,8 @@ INVENTORY = pa.schema(
     ]
 )
 
-PCM = pa.field("pcm", pa.large_binary())  # int16 little-endian, 16 kHz mono; null when rejected
+WAVEFORM = pa.field("waveform", pa.large_binary())  # 16 kHz mono samples, little-endian; null when rejected
+SAMPLE_BYTES = pa.field("sample_bytes", pa.int8())  # 2: int16, where that is exact; 4: float32 with full scale 1
 REASON = pa.field("reason", pa.string())  # null when the utterance is fine
 DETAIL = pa.field("detail", pa.string())
 
@@ -84,7 +85,8 @@ PLANNED = pa.schema(
 
 _MAX_LAYERS = 100
 RESERVED_COLUMNS = frozenset(
-    {*INVENTORY.names, *PLANNED.names, *UTTERANCES_HEAD.names, *REJECTS.names, "pcm", "embedding", "frames"}
+    {*INVENTORY.names, *PLANNED.names, *UTTERANCES_HEAD.names, *REJECTS.names}
+    | {WAVEFORM.name, SAMPLE_BYTES.name, "embedding", "frames"}
     | {f"{prefix}_layer_{layer:02d}" for prefix in ("embedding", "frames") for layer in range(_MAX_LAYERS)}
 )
 """Names that a source's own columns cannot have."""
@@ -146,7 +148,8 @@ DESCRIPTOR = pa.schema(
         ),
         pa.field("num_frames", pa.int64()),  # real 20 ms frames through the encoder
         pa.field("num_padding_frames", pa.int64()),  # frames of padding beside them
-        pa.field("encode_s", pa.float64()),
+        pa.field("encode_s", pa.float64()),  # seconds that encoders worked on it
+        pa.field("encode_started", pa.float64()),  # Unix time when the first of its units reached an encoder
     ]
 )
 """What a write task hands to the driver: the files it made and what is in them, never the vectors."""

@@ -11,6 +11,8 @@ the same clips joined to log-normal lengths. The model is of the base size with 
 import argparse
 import json
 import os
+import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -31,6 +33,7 @@ DEFAULT_CORPUS = machine.ROOT / "tests" / "data" / "speech" / "manifest.tsv"
 def main() -> None:
     """Measure, show, save."""
     options = _parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files and processes go away
     console = Console(soft_wrap=True)
     started = time.monotonic()
     about = machine.describe()

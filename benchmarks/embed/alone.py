@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from w2vb_ray.config import EmbedConfig, load_config
+from w2vb_ray.embed.encode import waveform_of
 from w2vb_ray.embed.plan import Live, make_plan
 from w2vb_ray.embed.read import read_unit
 from w2vb_ray.embed.tables import REJECTS, UTTERANCES, Table
@@ -53,7 +54,7 @@ def read_units(config: EmbedConfig) -> list[Sequence[np.ndarray]]:
     )
     plan = make_plan(inventory.table, inventory.duplicates, live, config.plan)
     read = [read_unit(rows, config.source, config.audio) for rows in plan.units]
-    return [[np.frombuffer(pcm.as_buffer(), np.int16) for pcm in rows["pcm"] if pcm.is_valid] for rows in read]
+    return [[waveform_of(rows, i) for i in range(rows.num_rows) if rows["waveform"][i].is_valid] for rows in read]
 
 
 def _parse() -> argparse.Namespace:

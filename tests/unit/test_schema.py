@@ -13,7 +13,7 @@ COLUMNS = pa.schema(
         pa.field("start_s", pa.float64()),
         pa.field("speaker", pa.struct([("name", pa.string()), ("tags", pa.list_(pa.string()))])),
         pa.field("embedding", schema.VECTOR),
-        schema.PCM,
+        schema.WAVEFORM,
     ]
 )
 ROW = st.fixed_dictionaries(
@@ -25,7 +25,7 @@ ROW = st.fixed_dictionaries(
             {"name": st.none() | st.text(max_size=2), "tags": st.lists(st.text(max_size=2), max_size=2)}
         ),
         "embedding": st.none() | st.lists(st.floats(0, 1, width=32), max_size=3),
-        "pcm": st.none() | st.binary(max_size=6),
+        "waveform": st.none() | st.binary(max_size=6),
     }
 )
 UNITS = st.lists(st.lists(ROW, max_size=4), max_size=4)
@@ -58,14 +58,16 @@ def test_units_come_out_as_they_went_in(units, num_chunks, data):
 
 
 def test_a_slice_of_a_table_packs_only_its_rows():
-    rows = table([{"utterance_id": str(i), "pcm": bytes([i])} for i in range(6)]).slice(2, 3)
+    rows = table([{"utterance_id": str(i), "waveform": bytes([i])} for i in range(6)]).slice(2, 3)
     ((number, unpacked),) = schema.unpack(schema.pack(rows, 7))
     assert number == 7
     assert unpacked.to_pylist() == rows.to_pylist()
 
 
 def test_the_way_between_processes_changes_nothing():
-    packed = pa.concat_tables([schema.pack(table([{"utterance_id": str(i), "pcm": b"xy"}] * i), i) for i in range(4)])
+    packed = pa.concat_tables(
+        [schema.pack(table([{"utterance_id": str(i), "waveform": b"xy"}] * i), i) for i in range(4)]
+    )
     memory = io.BytesIO()
     with pa.ipc.new_stream(memory, packed.schema) as stream:
         stream.write_table(packed.slice(1, 2))
@@ -76,7 +78,7 @@ def test_the_way_between_processes_changes_nothing():
 
 
 def test_unpacking_copies_no_audio():
-    packed = schema.pack(table([{"utterance_id": "a", "pcm": bytes(10_000)}] * 8), 0)
+    packed = schema.pack(table([{"utterance_id": "a", "waveform": bytes(10_000)}] * 8), 0)
     before = pa.total_allocated_bytes()
     unpacked = schema.unpack(packed)
     assert pa.total_allocated_bytes() - before < 10_000

@@ -1,4 +1,4 @@
-"""Bytes of a recording -> 16 kHz mono int16 PCM -> filterbank features. Knows no Ray, and imports nothing here.
+"""Bytes of a recording -> 16 kHz mono waveform -> filterbank features. Knows no Ray, and imports nothing here.
 
 fetch     object store -> bytes
 decode    bytes -> `Recording`, with `containers`, `sndfile`, `ffmpeg` and `resample` behind it

@@ -1,4 +1,4 @@
-"""Bytes of any audio file -> one `Recording`, 16 kHz mono int16, under caps that hold while decoding.
+"""Bytes of any audio file -> one `Recording`, 16 kHz mono, under caps that hold while decoding.
 
 Ten hours of silence are 1.9 MB of FLAC: nothing a file announces is trusted, and beyond the 16 kHz output only one
 block is held. Which decoder takes a file is decided by whether libsndfile can open it: FFmpeg, more lenient, turns the
@@ -24,17 +24,17 @@ class Recording:
     """A decoded file.
 
     Args:
-        pcm: `(num_samples,)` int16, 16 kHz mono.
+        waveform: `(num_samples,)` 16 kHz mono: int16 where that is exact, else float32 with full scale 1.
         sampling_rate: of the source, Hz.
     """
 
-    pcm: np.ndarray
+    waveform: np.ndarray
     sampling_rate: int
 
     @property
     def duration_s(self) -> float:
         """Length of the 16 kHz waveform in seconds."""
-        return len(self.pcm) / TARGET_RATE_HZ
+        return len(self.waveform) / TARGET_RATE_HZ
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class RawFormat:
 def decode(data: bytes, name: str, limits: AudioSection, raw: RawFormat | None = None) -> Recording:
     """Decode a whole file.
 
-    The content decides the format. Channels are averaged. Samples beyond full scale (float files) are clipped, not
-    rejected. A source of a single sample decodes, if perhaps to no sample at 16 kHz; `cut` judges shortness.
+    The content decides the format. Channels are averaged. Samples beyond full scale (float files) are kept.
+    A source of a single sample decodes, if perhaps to no sample at 16 kHz; `cut` judges shortness.
 
     Args:
         data: the file.

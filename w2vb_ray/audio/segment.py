@@ -25,13 +25,13 @@ def cut(recording: Recording, start_s: float | None, end_s: float | None) -> tup
         end_s: None is the end.
 
     Returns:
-        A view `(num_samples,)` int16 into the recording's PCM, and the start and end of these samples in seconds.
+        A view `(num_samples,)` into the recording's waveform, and the start and end of these samples in seconds.
 
     Raises:
         AudioRejected: `bad_segment` for NaN, infinite, negative or reversed times and those outside the recording;
             `too_short` under 400 samples.
     """
-    num_samples = len(recording.pcm)
+    num_samples = len(recording.waveform)
     start = 0 if start_s is None else _sample(start_s, "start_s")
     end = num_samples if end_s is None else _sample(end_s, "end_s")
     if start_s is not None and end_s is not None and end_s <= start_s:
@@ -45,7 +45,7 @@ def cut(recording: Recording, start_s: float | None, end_s: float | None) -> tup
         raise AudioRejected(
             RejectReason.TOO_SHORT, f"{end - start} samples at 16 kHz, under the {MIN_SAMPLES} of one analysis window"
         )
-    return recording.pcm[start:end], start / TARGET_RATE_HZ, end / TARGET_RATE_HZ
+    return recording.waveform[start:end], start / TARGET_RATE_HZ, end / TARGET_RATE_HZ
 
 
 def _sample(time_s: float, field: str) -> int:

@@ -124,8 +124,7 @@ class Claim:
         Returns:
             False when the log has moved on since the snapshot was loaded: reload, look again who holds, plan again.
         """
-        utterances = self._tables[UTTERANCES]
-        if self._try_commit(utterances, "claim", self.next_number(), partial(utterances.append, [])) is not None:
+        if not self._lead(self._tables[UTTERANCES]):
             return False
         for table in self._others():
             self._follow(table)
@@ -223,6 +222,16 @@ class Claim:
             table.delta.restore(version - 1, commit_properties=self.properties("undo", number, confirmed))
             table.reload()
             self._note(table, number)
+
+    def _lead(self, table: Table) -> bool:
+        """Claim a table on its loaded snapshot; False when the log has moved on, which is not for a retry to decide."""
+        planned_on, error = table.version, None
+        for attempt in range(_ATTEMPTS):
+            error = self._try_commit(table, "claim", self.next_number(), partial(table.append, []))
+            if error is None or table.version != planned_on:
+                return error is None
+            time.sleep(0.1 * 2**attempt)
+        raise W2vbError(f"{table.uri} refused the claim of run {self._run_id} {_ATTEMPTS} times") from error
 
     def _follow(self, table: Table) -> None:
         """Claim a table beside `utterances`, which this run holds."""

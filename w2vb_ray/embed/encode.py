@@ -1,4 +1,4 @@
-"""Encode stage: PCM -> embeddings. One actor holds one model; a unit goes in and comes out whole."""
+"""Encode stage: waveforms -> embeddings. One actor holds one model; a unit goes in and comes out whole."""
 
 import time
 from typing import Any, cast
@@ -31,21 +31,28 @@ class EncodeUnits:
         return pa.concat_tables([self._encode_unit(unit, rows) for unit, rows in schema.unpack(packed)])
 
     def _encode_unit(self, unit: int, rows: pa.Table) -> pa.Table:
-        stats, started = self._encoder.stats, time.perf_counter()
+        stats, started, started_at = self._encoder.stats, time.perf_counter(), time.time()
         num_frames, num_padding_frames = stats.num_frames, stats.num_padding_frames
         fine = np.flatnonzero(rows["reason"].is_null().to_numpy())
-        waveforms = [np.frombuffer(rows["pcm"][int(index)].as_buffer(), np.int16) for index in fine]
+        waveforms = [waveform_of(rows, int(index)) for index in fine]
         found = self._encoder.encode(waveforms, keep_frames=self._keep_frames)
         cost = {
             "num_frames": stats.num_frames - num_frames,
             "num_padding_frames": stats.num_padding_frames - num_padding_frames,
             "encode_s": time.perf_counter() - started,
+            "encode_started": started_at,
         }
-        encoded = with_embeddings(rows.drop_columns(["pcm"]), fine, found, self._encoder.layers)
+        encoded = with_embeddings(rows.drop_columns(["waveform", "sample_bytes"]), fine, found, self._encoder.layers)
         packed = schema.pack(encoded, unit)
         for name, value in cost.items():
             packed = packed.append_column(name, pa.array([value], schema.DESCRIPTOR.field(name).type))
         return packed
+
+
+def waveform_of(rows: pa.Table, index: int) -> np.ndarray:
+    """(num_samples,) int16 or float32 view of one utterance's bytes."""
+    kind = np.int16 if rows["sample_bytes"][index].as_py() == 2 else np.float32
+    return np.frombuffer(rows["waveform"][index].as_buffer(), kind)
 
 
 def with_embeddings(rows: pa.Table, fine: np.ndarray, found: list[Embeddings], layers: list[int]) -> pa.Table:

@@ -20,7 +20,7 @@ from w2vb_ray.runtime.cluster import EncoderPool
 
 Stage = Callable[[pa.Table], pa.Table]  # with its keyword arguments filled in by Ray
 
-READ_MEMORY_BYTES = 768 * 1024**2
+READ_MEMORY_BYTES = 1024**3
 WRITE_MEMORY_BYTES = 512 * 1024**2
 ENCODER_MEMORY_BYTES = 1536 * 1024**2  # beside the weights
 NO_PROGRESS_TIMEOUT_S = 3600.0  # Ray's guard against hangs; a unit is minutes of work even on one CPU core
@@ -53,6 +53,7 @@ def build(plan: Plan, config: EmbedConfig, pool: EncoderPool, task: WriteTask) -
             num_cpus=pool.cpus_per_encoder,
             num_gpus=pool.gpus_per_encoder,
             memory=pool.memory_bytes,
+            runtime_env={"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
             max_restarts=-1,
             max_task_retries=RETRIES + 1,
         )

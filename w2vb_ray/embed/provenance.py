@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from w2vb_ray.config.embed import EmbedConfig
 from w2vb_ray.encoder import Checkpoint
-from w2vb_ray.errors import CheckpointError, SinkError
+from w2vb_ray.encoder.checkpoint import resolve_layers
+from w2vb_ray.errors import SinkError
 
-FEATURES_VERSION = "fbank80x2-1"  # bump when the same PCM would give other features
-RESAMPLER_VERSION = "soxr-hq-int16-1"  # bump when the same recording would give other PCM
+FEATURES_VERSION = "fbank80x2-1"  # bump when the same samples would give other features
+RESAMPLER_VERSION = "soxr-hq-1"  # bump when the same recording would give other samples
 
 _COMPARED = {
     "w2vb.weights_sha256": "encoder.checkpoint",
@@ -82,20 +83,6 @@ class Provenance:
                 f"the tables under sink.uri ({sink_uri}) were made with other settings: {'; '.join(differing)}. "
                 "Vectors of two kinds must not mix: set these as they were, or give this run another sink.uri"
             )
-
-
-def resolve_layers(layers: list[int], num_layers: int) -> list[int]:
-    """Non-negative layer indices; negative ones count from the end, -1 being the last.
-
-    Raises:
-        CheckpointError: none, repeated, or beyond the model.
-    """
-    resolved = [layer if layer >= 0 else num_layers + 1 + layer for layer in layers]
-    if not layers or len(set(resolved)) < len(resolved) or any(not 0 <= layer <= num_layers for layer in resolved):
-        raise CheckpointError(
-            f"encoder.layers must name different layers from 0 to {num_layers} (-1 is the last), but is {layers}"
-        )
-    return resolved
 
 
 def _short(value: str) -> str:

@@ -1,4 +1,4 @@
-"""Read stage: a unit's URIs -> 16 kHz mono PCM, or reject reasons. A bad utterance never stops its unit.
+"""Read stage: a unit's URIs -> 16 kHz mono waveforms, or reject reasons. A bad utterance never stops its unit.
 
 Fetches run ahead in threads, because a store answers slowly; decoding stays in the task's own thread, because the
 task has one CPU.
@@ -39,7 +39,7 @@ Row = dict[str, Any]
 class _Decoded:
     """What reading made of one utterance."""
 
-    pcm: np.ndarray | None = None
+    waveform: np.ndarray | None = None
     start_s: float | None = None
     end_s: float | None = None
     sampling_rate: int | None = None
@@ -51,8 +51,8 @@ def read_unit(rows: pa.Table, source: SourceSection, audio: AudioSection) -> pa.
     """Fetch each recording once, decode it once, cut its segments.
 
     Returns:
-        The rows in order, without the columns that only reading needs, with `pcm`, `sampling_rate`, `duration_s`,
-        and `reason` and `detail` where the utterance is rejected.
+        The rows in order, without the columns that only reading needs, with `waveform`, `sample_bytes`,
+        `sampling_rate`, `duration_s`, and `reason` and `detail` where the utterance is rejected.
     """
     utterances = rows.select([*schema.INVENTORY.names, "reason", "detail"]).to_pylist()
     decoded = [_Decoded(reason=row["reason"], detail=row["detail"]) for row in utterances]
@@ -118,14 +118,14 @@ def _cut(recording: Recording | AudioRejected, row: Row) -> _Decoded:
     try:
         if isinstance(recording, AudioRejected):
             raise recording
-        pcm, start_s, end_s = cut(recording, row["start_s"], row["end_s"])
+        waveform, start_s, end_s = cut(recording, row["start_s"], row["end_s"])
     except AudioRejected as rejected:
         return _Decoded(reason=str(rejected.reason), detail=rejected.detail)
-    return _Decoded(pcm, start_s, end_s, recording.sampling_rate)
+    return _Decoded(waveform, start_s, end_s, recording.sampling_rate)
 
 
 def _with_audio(rows: pa.Table, decoded: list[_Decoded]) -> pa.Table:
-    duration_s = [None if d.pcm is None else len(d.pcm) / TARGET_RATE_HZ for d in decoded]
+    duration_s = [None if d.waveform is None else len(d.waveform) / TARGET_RATE_HZ for d in decoded]
     columns = {
         "start_s": pa.array([d.start_s for d in decoded], pa.float64()),
         "end_s": pa.array([d.end_s for d in decoded], pa.float64()),
@@ -133,7 +133,8 @@ def _with_audio(rows: pa.Table, decoded: list[_Decoded]) -> pa.Table:
         "detail": pa.array([d.detail for d in decoded], pa.string()),
         "duration_s": pa.array(duration_s, pa.float64()),
         "sampling_rate": pa.array([d.sampling_rate for d in decoded], pa.int32()),
-        "pcm": _pcm_column([d.pcm for d in decoded]),
+        "waveform": _bytes_column([d.waveform for d in decoded]),
+        "sample_bytes": pa.array([None if d.waveform is None else d.waveform.itemsize for d in decoded], pa.int8()),
     }
     kept = rows.drop_columns([*DROPPED, *(name for name in columns if name in rows.column_names)])
     for name, column in columns.items():
@@ -141,11 +142,11 @@ def _with_audio(rows: pa.Table, decoded: list[_Decoded]) -> pa.Table:
     return kept
 
 
-def _pcm_column(waveforms: list[np.ndarray | None]) -> pa.LargeBinaryArray:
-    """int16 waveforms as large_binary, null where there is none."""
-    sizes = np.array([0 if pcm is None else pcm.nbytes for pcm in waveforms], np.int64)
+def _bytes_column(waveforms: list[np.ndarray | None]) -> pa.LargeBinaryArray:
+    """Waveforms as large_binary, null where there is none."""
+    sizes = np.array([0 if waveform is None else waveform.nbytes for waveform in waveforms], np.int64)
     offsets = np.concatenate([[0], np.cumsum(sizes)])
-    present = [pcm for pcm in waveforms if pcm is not None]
-    values = np.concatenate(present) if present else np.empty(0, np.int16)
-    valid = pa.array([pcm is not None for pcm in waveforms], pa.bool_()).buffers()[1]
+    present = [waveform.view(np.uint8) for waveform in waveforms if waveform is not None]
+    values = np.concatenate(present) if present else np.empty(0, np.uint8)
+    valid = pa.array([waveform is not None for waveform in waveforms], pa.bool_()).buffers()[1]
     return pa.Array.from_buffers(pa.large_binary(), len(sizes), [valid, pa.py_buffer(offsets), pa.py_buffer(values)])

@@ -73,6 +73,7 @@ def report(tally: Tally, plan: Plan, **facts: Any) -> dict[str, Any]:
         "audio_hours": tally.audio_s / 3600,
         "padding_waste": tally.padding_waste,
         "encoder_s": tally.encode_s,
+        "steady_s": tally.steady_s,
         "reasons": dict(tally.reasons),
         "languages": {
             name: {"embedded": t.embedded, "audio_hours": t.audio_s / 3600, "rejected": dict(t.rejected)}

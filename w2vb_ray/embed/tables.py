@@ -70,6 +70,11 @@ class Table:
         """Whether the loaded snapshot is of a table."""
         return self.delta is not None
 
+    @property
+    def version(self) -> int:
+        """Version of the snapshot, -1 where there is no table."""
+        return -1 if self.delta is None else self.delta.version()
+
     def create(self, layout: Layout, commit: CommitProperties) -> None:
         """Make the table with its first commit. Raises DeltaError when it exists."""
         self.delta = DeltaTable.create(
@@ -142,7 +147,8 @@ class Table:
         """Stored columns of one file, all unless named (`language` stands in its path only)."""
         filesystem = storage.filesystem(self.uri, self._options)
         with filesystem.open(storage.fs_path(storage.join(self.uri, file), filesystem), "rb") as stored:
-            return pq.ParquetFile(stored).read(columns)
+            # Arrow's own threads may call a Python file while the interpreter ends, which aborts the process.
+            return pq.ParquetFile(stored).read(columns, use_threads=False)
 
     def _loaded(self) -> DeltaTable:
         if self.delta is None:

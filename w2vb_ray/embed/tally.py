@@ -1,5 +1,7 @@
 """What a run did, counted from the descriptors that were committed; the source of its report and its exit code."""
 
+import math
+import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,14 +29,18 @@ class Tally:
     num_frames: int = 0
     num_padding_frames: int = 0
     encode_s: float = 0.0
+    encode_started: float = math.inf
+    last_commit: float = -math.inf
 
     def add(self, descriptors: Sequence[Mapping[str, Any]]) -> None:
-        """Count what one batch committed."""
+        """Count what one batch has just committed."""
+        self.last_commit = time.time()
         for descriptor in descriptors:
             self.units.update(descriptor["units"])
             self.num_frames += descriptor["num_frames"]
             self.num_padding_frames += descriptor["num_padding_frames"]
             self.encode_s += descriptor["encode_s"]
+            self.encode_started = min(self.encode_started, descriptor["encode_started"])
             for outcome in descriptor["outcomes"]:
                 language = self.languages[outcome["language"]]
                 if outcome["reason"] is None:
@@ -62,6 +68,11 @@ class Tally:
     def audio_s(self) -> float:
         """Seconds of audio embedded."""
         return sum(language.audio_s for language in self.languages.values())
+
+    @property
+    def steady_s(self) -> float:
+        """Seconds from the first unit's arrival at an encoder to the last commit: the run without its start-up."""
+        return max(0.0, self.last_commit - self.encode_started)
 
     @property
     def padding_waste(self) -> float:

@@ -62,6 +62,7 @@ def write_units(packed: pa.Table, task: WriteTask) -> pa.Table:
         "replaced_rejects": rows.filter(rows["in_rejects"])["utterance_id"].to_pylist(),
         "outcomes": _outcomes(rows),
         **{name: pc.sum(packed[name]).as_py() for name in _COSTS},
+        "encode_started": pc.min(packed["encode_started"]).as_py(),
     }
     return pa.Table.from_pylist([descriptor], schema=schema.DESCRIPTOR)
 

@@ -182,7 +182,7 @@ def test_memory_stays_near_the_output_for_a_long_silence():
     finally:
         tracemalloc.stop()
     assert recording.duration_s == 600.0
-    assert peak_bytes < recording.pcm.nbytes * 1.125 + 6_000_000  # the buffer grows by an eighth
+    assert peak_bytes < recording.waveform.nbytes * 1.125 + 6_000_000  # the buffer grows by an eighth
 
 
 def write_silence(num_frames, num_channels):

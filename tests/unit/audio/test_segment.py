@@ -15,13 +15,13 @@ TEN_SECONDS = Recording(np.arange(160_000).astype(np.int16), 44_100)
 
 def test_no_times_mean_the_whole_recording():
     pcm, start_s, end_s = cut(TEN_SECONDS, None, None)
-    assert np.shares_memory(pcm, TEN_SECONDS.pcm)
+    assert np.shares_memory(pcm, TEN_SECONDS.waveform)
     assert (len(pcm), start_s, end_s) == (160_000, 0.0, 10.0)
 
 
 def test_times_fall_on_the_nearest_sample():
     pcm, start_s, end_s = cut(TEN_SECONDS, 1.000_04, 2.0)
-    assert np.array_equal(pcm, TEN_SECONDS.pcm[16_001:32_000])
+    assert np.array_equal(pcm, TEN_SECONDS.waveform[16_001:32_000])
     assert (start_s, end_s) == (16_001 / 16_000, 2.0)
     assert len(cut(TEN_SECONDS, None, 2.5)[0]) == 40_000
     assert len(cut(TEN_SECONDS, 2.5, None)[0]) == 120_000
@@ -71,5 +71,5 @@ def test_adjacent_segments_share_no_sample_and_lose_none(times):
             pieces.append(cut(TEN_SECONDS, start_s, end_s)[0])
         except AudioRejected:
             return
-    expected = TEN_SECONDS.pcm[round(times[0] * 16_000) : round(times[-1] * 16_000)]
+    expected = TEN_SECONDS.waveform[round(times[0] * 16_000) : round(times[-1] * 16_000)]
     assert np.array_equal(np.concatenate(pieces), expected)

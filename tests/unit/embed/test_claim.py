@@ -310,6 +310,41 @@ def test_a_lost_reply_to_a_claim_is_a_claim(driver):
     assert (held_by(driver.folder), held_by(driver.folder, REJECTS)) == (["x"], ["r"])
 
 
+@pytest.mark.parametrize("name", [UTTERANCES, REJECTS])
+def test_a_claim_that_did_not_arrive_is_tried_again(driver, name):
+    driver("old", DEAD).hold()
+    run = driver("a")
+    run.tables[name].script = ["refuse", "refuse"]
+    assert run.claim.take()
+    run.commit(["x"], ["r"])
+    assert (held_by(driver.folder), held_by(driver.folder, REJECTS)) == (["x"], ["r"])
+
+
+@pytest.mark.parametrize("name", [UTTERANCES, REJECTS])
+def test_a_store_that_refuses_every_claim_is_not_taken_for_another_run(driver, name):
+    driver("old", DEAD).hold()
+    run = driver("a")
+    run.tables[name].script = ["refuse"] * 99
+    with pytest.raises(W2vbError, match="refused the claim of run a 5 times") as caught:
+        run.claim.take()
+    assert not isinstance(caught.value, TableHeld)
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_a_claim_that_did_not_arrive_is_not_tried_on_another_snapshot(driver):
+    driver("old", DEAD).hold()
+    run_a, run_b = driver("a"), driver("b", DEAD)
+
+    def overtake():
+        assert run_b.hold()
+        run_b.commit(["x"])
+        raise OSError("timeout")
+
+    run_a.tables[UTTERANCES].script = [overtake]
+    assert not run_a.claim.take()  # its plan knows nothing of x
+    assert [run for run, _, _ in log(driver.folder)][-1] == "b"
+
+
 @pytest.mark.parametrize("error", [OSError, DeltaError])
 @pytest.mark.parametrize("name", [UTTERANCES, REJECTS])
 def test_a_lost_reply_to_the_creation_of_a_table(driver, monkeypatch, error, name):
@@ -400,6 +435,7 @@ def test_undoing_leaves_other_peoples_commits_alone(driver, zombie):
 def test_numbers_only_grow_over_all_runs_and_tables(driver, zombie):
     zombie.commit(["a1"], ["a1r"])
     dies(zombie, at=UTTERANCES)
+    driver("short", DEAD).hold()  # dies after its claims, those of rejects and frames being its last commits
     run_b = driver("b")
     run_b.hold()
     run_b.commit(["b1"], ["b1r"], ["b1f"])

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -106,25 +108,32 @@ class CountingEncoder:
         ]
 
 
+def with_waveforms(unit, waveforms):
+    raw = [None if waveform is None else waveform.tobytes() for waveform in waveforms]
+    sizes = [None if waveform is None else waveform.itemsize for waveform in waveforms]
+    unit = unit.append_column(schema.WAVEFORM, pa.array(raw, pa.large_binary()))
+    return unit.append_column(schema.SAMPLE_BYTES, pa.array(sizes, pa.int8()))
+
+
 @pytest.mark.parametrize("keep_frames", [False, True])
 def test_units_go_in_and_come_out_whole_with_their_cost(monkeypatch, keep_frames):
     encoder = CountingEncoder()
     monkeypatch.setattr(encode, "load_encoder", lambda *_, **__: encoder)
     config = encode.EmbedConfig.model_validate({"source": {"uri": "x"}, "sink": {"uri": "y", "frames": keep_frames}})
-    pcm = [np.arange(count, dtype=np.int16) for count in (3, 1, 2)]
+    waveforms = [np.arange(3, dtype=np.int16), np.arange(1, dtype=np.float32), np.arange(2, dtype=np.int16)]
     units = [
-        rows(None, "empty", None).append_column(
-            "pcm", pa.array([pcm[0].tobytes(), None, pcm[1].tobytes()], pa.large_binary())
-        ),
-        rows(None).append_column("pcm", pa.array([pcm[2].tobytes()], pa.large_binary())),
-        rows("empty").append_column("pcm", pa.array([None], pa.large_binary())),
+        with_waveforms(rows(None, "empty", None), [waveforms[0], None, waveforms[1]]),
+        with_waveforms(rows(None), [waveforms[2]]),
+        with_waveforms(rows("empty"), [None]),
     ]
-    stage = EncodeUnits(config, 1)
+    stage, before = EncodeUnits(config, 1), time.time()
     done = [stage(schema.pack(unit, number + 5)) for number, unit in enumerate(units)]
     assert encoder.seen == [[[0, 1, 2], [0]], [[0, 1]], []]
     assert [table["num_frames"].to_pylist() for table in done] == [[20], [10], [0]]
     assert [table["num_padding_frames"].to_pylist() for table in done] == [[1], [1], [1]]
     assert all(table["encode_s"][0].as_py() >= 0 for table in done)
+    started = [table["encode_started"][0].as_py() for table in done]
+    assert before <= started[0] <= started[1] <= started[2] <= time.time()
     unpacked = [schema.unpack(table)[0] for table in done]
     assert [number for number, _ in unpacked] == [5, 6, 7]
     assert [table["embedding"].to_pylist() for _, table in unpacked] == [
@@ -132,5 +141,5 @@ def test_units_go_in_and_come_out_whole_with_their_cost(monkeypatch, keep_frames
         [[2.0] * 2],
         [None],
     ]
-    assert all("pcm" not in table.column_names for _, table in unpacked)
+    assert all("waveform" not in table.column_names for _, table in unpacked)
     assert ["frames" in table.column_names for _, table in unpacked] == [keep_frames, keep_frames, False]

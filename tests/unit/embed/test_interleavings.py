@@ -1,5 +1,6 @@
 """Two drivers on the same tables, in random order, with lost replies, refused commits and deaths at any point."""
 
+import os
 import random
 from collections import Counter
 
@@ -11,7 +12,7 @@ from w2vb_ray.errors import TableHeld, W2vbError
 
 from .sink import DEAD, ELSEWHERE, HERE, Died, Driver, held_by
 
-SEEDS = 200
+SEEDS = int(os.environ.get("W2VB_RAY_SEEDS", "60"))  # more of them after a change of the protocol
 STEPS = 9
 BATCH_ROWS = 3
 IDS = [f"u{i:02d}" for i in range(60)]
@@ -125,9 +126,9 @@ class Run:
         return [file.path.rpartition("/")[2].removesuffix(".parquet") for file in self.driver.tables[name].files()]
 
 
-@pytest.mark.parametrize("block", range(10))
+@pytest.mark.parametrize("block", range(4))
 def test_no_id_twice_and_none_lost(tmp_path, block):
-    for seed in range(block * SEEDS // 10, (block + 1) * SEEDS // 10):
+    for seed in range(block * SEEDS // 4, (block + 1) * SEEDS // 4):
         world = World(tmp_path / str(seed), seed)
         for _ in range(STEPS):
             world.step(world.random.randrange(2))

@@ -70,7 +70,7 @@ def todo(rows, held, section, want_frames):
         yield row, done, refused
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(ROWS, LIVE, SECTION, st.booleans(), st.sets(IDS, max_size=3))
 def test_every_row_is_planned_or_unchanged_by_the_rule(rows, held, section, want_frames, doubles):
     plan = make_plan(
@@ -116,7 +116,7 @@ def is_segment(row):
     return row["start_s"] is not None or row["end_s"] is not None
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(ROWS, SECTION)
 def test_units_keep_to_one_language_and_to_their_limits(rows, section):
     plan = make_plan(inventory(rows), NO_DUPLICATES, live(), section)

@@ -42,7 +42,7 @@ def test_everything_that_made_the_vectors_is_written_down():
         "w2vb.pooling": "max",
         "w2vb.window": '{"max_window_s": 30.0, "window_context_s": 2.0}',
         "w2vb.features": "fbank80x2-1",
-        "w2vb.resampler": "soxr-hq-int16-1",
+        "w2vb.resampler": "soxr-hq-1",
         "w2vb.precision": "fp32",
         FINGERPRINT: fingerprint,
     }

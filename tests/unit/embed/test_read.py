@@ -46,7 +46,9 @@ def run(rows, reasons=(), source=None, **audio):
 
 
 def pcm(table):
-    return [None if raw is None else np.frombuffer(raw, np.int16) for raw in table["pcm"].to_pylist()]
+    """The waveforms; those of these tests are 16-bit at 16 kHz, so int16."""
+    assert set(table["sample_bytes"].to_pylist()) <= {2, None}
+    return [None if raw is None else np.frombuffer(raw, np.int16) for raw in table["waveform"].to_pylist()]
 
 
 @pytest.fixture
@@ -81,13 +83,13 @@ def test_rows_stay_in_order_and_get_their_own_audio(store):
 def test_columns_are_the_inventory_without_what_only_reading_needs(store):
     unit = planned([store("a.wav", wav(noise(0.1)))])
     table = read_unit(unit, SourceSection(uri="x"), AudioSection())
-    added = ["duration_s", "sampling_rate", "pcm"]
+    added = ["duration_s", "sampling_rate", "waveform", "sample_bytes"]
     assert set(table.column_names) == {*unit.column_names, *added} - set(read.DROPPED)
     assert table["text"].to_pylist() == ["text of a.wav"]
     types = {field.name: field.type for field in table.schema}
     assert [types[name] for name in ("start_s", "end_s", "duration_s")] == [pa.float64()] * 3
-    assert (types["pcm"], types["sampling_rate"]) == (
-        schema.PCM.type,
+    assert (types["waveform"], types["sampling_rate"]) == (
+        schema.WAVEFORM.type,
         schema.UTTERANCES_HEAD.field("sampling_rate").type,
     )
 
@@ -122,7 +124,10 @@ def test_bad_recordings_become_reasons_and_the_unit_goes_on(store, tmp_path):
         "fine2.wav": None,
     }
     for row in table.to_pylist():
-        fields = [row[name] is None for name in ("pcm", "duration_s", "sampling_rate", "start_s", "end_s")]
+        fields = [
+            row[name] is None
+            for name in ("waveform", "sample_bytes", "duration_s", "sampling_rate", "start_s", "end_s")
+        ]
         assert set(fields) == {row["reason"] is not None}
         assert (row["detail"] is None) == (row["reason"] is None)
 
@@ -165,7 +170,7 @@ def test_reasons_that_planning_gave_stay_and_cost_no_fetch(store, fetches):
     assert table["reason"].to_pylist() == ["duplicate_id", None]
     assert fetches == {"b.wav": 1}
     everything = run([first, second], reasons=["duplicate_id", "duplicate_id"])
-    assert everything["pcm"].null_count == 2
+    assert everything["waveform"].null_count == 2
 
 
 def test_headerless_pcm(store):
@@ -217,4 +222,4 @@ def test_units_stay_apart(store):
 def test_a_unit_without_rows():
     table = run([])
     assert table.num_rows == 0
-    assert table.schema.field("pcm").type == pa.large_binary()
+    assert table.schema.field("waveform").type == pa.large_binary()

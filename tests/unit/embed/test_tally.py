@@ -1,6 +1,7 @@
 import pytest
 
 from w2vb_ray.config.embed import PlanSection
+from w2vb_ray.embed import tally as module
 from w2vb_ray.embed.plan import make_plan
 from w2vb_ray.embed.tally import Tally
 from w2vb_ray.errors import NotReconciled
@@ -10,13 +11,14 @@ from .rows import NO_DUPLICATES, inventory, live
 ROWS = {"utterances": 3, "rejects": 1}
 
 
-def descriptor(units, *outcomes, num_frames=100, num_padding_frames=25):
+def descriptor(units, *outcomes, num_frames=100, num_padding_frames=25, started=0.0):
     return {
         "units": units,
         "outcomes": [{"language": lang, "reason": why, "count": n, "audio_s": s} for lang, why, n, s in outcomes],
         "num_frames": num_frames,
         "num_padding_frames": num_padding_frames,
         "encode_s": 0.5,
+        "encode_started": started,
     }
 
 
@@ -47,6 +49,18 @@ def test_totals():
     assert (counted.num_frames, counted.num_padding_frames, counted.encode_s) == (250, 75, 1.5)
     assert counted.padding_waste == 75 / 325
     assert Tally().padding_waste == 0
+
+
+def test_the_steady_part_goes_from_the_first_unit_to_the_last_commit(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(module.time, "time", lambda: now[0])
+    counted = Tally()
+    assert counted.steady_s == 0
+    for finished, started in ((1000.0, 990.0), (1020.0, 980.0), (1050.0, 1030.0)):
+        now[0] = finished
+        counted.add([descriptor([0], started=started)])
+    now[0] = 2000.0
+    assert counted.steady_s == 70.0
 
 
 def test_what_adds_up_passes(plan):

@@ -186,6 +186,7 @@ def test_counts(write):
         ("eng", "too_long"): (1, None),
     }
     assert (descriptor["num_frames"], descriptor["num_padding_frames"], descriptor["encode_s"]) == (20, 4, 1.0)
+    assert descriptor["encode_started"] == 999.0  # of the first of its units
 
 
 def test_what_a_commit_takes_out(write):

@@ -113,7 +113,8 @@ def ray_calls(monkeypatch):
     ("section", "num_cpus"),
     [
         ({}, 8),
-        ({"num_encoders": 2}, 14),
+        ({"num_encoders": 2}, 8),
+        ({"num_encoders": 8}, 10),
         ({"num_encoders": 2, "cpus_per_encoder": 1}, 8),
         ({"cpus_per_encoder": 9}, 11),
         ({"num_cpus": 3}, 3),

@@ -111,12 +111,12 @@ def test_ten_thousand_duplicates_of_one_id():
 
 
 def test_own_names_never_collide():
-    names = own_names(["text", "Text", "PCM", "source_pcm", "", " ", "embedding_layer_08", "embeddings"])
+    names = own_names(["text", "Text", "WAVEFORM", "source_waveform", "", " ", "embedding_layer_08", "embeddings"])
     assert names == [
         "text",
         "source_Text",
-        "source_PCM",
-        "source_source_pcm",
+        "source_WAVEFORM",
+        "source_source_waveform",
         "column_5",
         "column_6",
         "source_embedding_layer_08",
