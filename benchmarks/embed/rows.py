@@ -12,6 +12,7 @@ from benchmarks.embed.sets import CorpusSet
 from benchmarks.machine import ROOT
 from benchmarks.process import Watched, run_watched
 from w2vb_ray.config import yaml12
+from w2vb_ray.embed.pipeline import ENCODER_ENVIRONMENT
 
 ROWS = ("script", "encoder alone", "job")
 
@@ -113,9 +114,11 @@ class Bench:
         return _figures(corpus.name, "job", watched, facts)
 
     def _python(self, module: str, folder: Path, *arguments: str) -> Watched:
-        caches = {"HF_HOME": str(folder / "huggingface"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+        environment = {"HF_HOME": str(folder / "huggingface"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+        if module == "benchmarks.embed.alone":
+            environment |= ENCODER_ENVIRONMENT  # the job's encoder has it, and the script is as people write it
         command = [sys.executable, "-m", module, *arguments]
-        return run_watched(command, folder / "output.txt", ROOT, {**os.environ, **caches})
+        return run_watched(command, folder / "output.txt", ROOT, {**os.environ, **environment})
 
     def _threads(self, facts: Path) -> tuple[str, ...]:
         return "--threads", str(self.threads), "--facts", str(facts)
