@@ -1,7 +1,7 @@
-"""What int16 PCM between the stages does to embeddings: `python -m benchmarks.int16_rounding`.
+"""What rounding the samples to 16 bits would do to embeddings: `python -m benchmarks.int16_rounding`.
 
-The same recordings, decoded and resampled to float32, go through the encoder as they are and rounded: to int16, which
-is what the pipeline passes on; to int16 after each recording was brought to full scale; and to float16, which takes the
+The same recordings, decoded and resampled to float32, go through the encoder as they are, which is what the pipeline
+does, and rounded: to int16; to int16 after each recording was brought to full scale; and to float16, which takes the
 same bytes. Also at 40 and 60 dB less, where int16 has 6.6 and 10 bits fewer left. The type `soxr VHQ` is no rounding at
 all but another quality of the same resampler: how far the vectors move for a choice that nobody can hear.
 """

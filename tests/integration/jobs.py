@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pyarrow as pa
-from deltalake import DeltaTable
+
+from w2vb_ray.embed.tables import Table
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests/data/speech"
@@ -68,7 +69,18 @@ def kill(process: subprocess.Popen[bytes], sent: signal.Signals = signal.SIGKILL
 
 
 def table(sink: Path | str, name: str, version: int | None = None, **options: str) -> pa.Table:
-    return DeltaTable(f"{sink}/{name}", version=version, storage_options=options or None).to_pyarrow_table()
+    """All rows of a table, at a version of its log; `options` are fsspec's."""
+    found = Table(name, str(sink), options)
+    if version is not None:
+        found.delta.load_as_version(version)
+    columns = found.columns
+    parts = []
+    for file in found.files():
+        rows = found.read(file.path)
+        rows = rows.append_column("language", pa.array([file.language] * rows.num_rows, pa.string()))
+        parts.append(rows.replace_schema_metadata(None))
+    whole = pa.concat_tables([columns.empty_table(), *parts], promote_options="permissive")
+    return whole.select(columns.names)
 
 
 def ids(rows: pa.Table) -> list[str]:

@@ -8,13 +8,16 @@ import pyarrow as pa
 import pytest
 import ray
 import soundfile
+import soxr
+import torch
 from deltalake import DeltaTable
 from rich.console import Console
+from transformers import AutoFeatureExtractor, AutoModel
 
 from w2vb_ray import schema
 from w2vb_ray.config import EmbedConfig, load_config
 from w2vb_ray.embed.run import EmbedRun
-from w2vb_ray.encoder import load_encoder
+from w2vb_ray.encoder import load_encoder, resolve_checkpoint
 from w2vb_ray.errors import ExitCode
 
 from . import jobs
@@ -109,6 +112,24 @@ def test_vectors_are_those_of_the_encoder_alone(embedded: tuple[Path, Path, str]
     expected = encoder.encode([wav])[0].pooled[0]
     found = np.array(rows[str(corpus / "eng/ps_sense_and_sensibility_01_austen_64kb-0870.wav")]["embedding"])
     assert np.linalg.norm(found - expected) < 5e-4 * np.linalg.norm(expected), "only the stored rounding is between"
+
+
+def test_vectors_are_those_of_plain_transformers(embedded: tuple[Path, Path, str], corpus: Path) -> None:
+    """From the file to the table: soundfile, soxr, transformers' extractor and model, mean over the real frames."""
+    conf, sink, _ = embedded
+    checkpoint = resolve_checkpoint(load_config(EmbedConfig, str(conf)).encoder)
+    extractor = AutoFeatureExtractor.from_pretrained(checkpoint.path)
+    model = AutoModel.from_pretrained(checkpoint.path).eval()
+    rows = {row["audio_uri"]: row for row in jobs.table(sink, "utterances").to_pylist()}
+    for file in [*sorted((corpus / "ron").iterdir())[:5], *sorted((corpus / "kor").iterdir())]:
+        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+        waveform = soxr.resample(samples.mean(axis=1), rate, 16_000, quality="HQ")
+        inputs = extractor(waveform, sampling_rate=16_000, return_tensors="pt")
+        with torch.inference_mode():
+            hidden = model(**inputs).last_hidden_state[0]
+        expected = hidden[inputs["attention_mask"][0].bool()].mean(dim=0).numpy()
+        found = np.array(rows[str(file)]["embedding"], np.float32)
+        assert np.linalg.norm(found - expected) < 1e-3 * np.linalg.norm(expected), file.name
 
 
 def test_nothing_new_is_nothing_to_do_and_starts_no_ray(

@@ -57,13 +57,7 @@ def overrides(corpus: str, sink: str, *more: str) -> list[str]:
 
 
 def sink_table(sink: str, name: str, endpoint: str) -> "jobs.pa.Table":
-    options = {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": CANARY,
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_REGION": "us-east-1",
-        "AWS_ALLOW_HTTP": "true",
-    }
+    options = {"key": "testing", "secret": CANARY, "endpoint_url": endpoint, "region": "us-east-1"}
     return jobs.table(f"s3://{sink}/tables", name, **options)
 
 

@@ -80,7 +80,8 @@ class BatchingSection(Section):
     """How utterances become micro-batches."""
 
     max_frames: Annotated[int, Field(gt=0)] | None = None
-    """Frame budget of one micro-batch, in 20 ms frames, padding included. Unset: 1500 on CPU, 15000 on CUDA."""
+    """Frame budget of one micro-batch, in 20 ms frames, padding included. Unset: 800 on CPU, where a longer
+    window goes alone, and 15000 on CUDA."""
     attention_frames: int = Field(default=600, gt=0)
     """Length in frames at which an utterance's attention costs as much as the rest of the model; an utterance of L
     frames takes L + L²/attention_frames of the budget."""

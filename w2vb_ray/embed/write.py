@@ -14,7 +14,7 @@ import pyarrow as pa
 from w2vb_ray import schema, storage
 from w2vb_ray.arrow import pc
 from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, DataFile, partition_path, write_parquet
-from w2vb_ray.errors import RETRIED_REASONS
+from w2vb_ray.errors import RETRIED_REASONS, SinkError
 
 FRAME_RATE_HZ = 50.0
 _LARGEST = np.uint32(0x7F7FE000).view(np.float32)
@@ -134,10 +134,19 @@ def _matrices(raw: pa.ChunkedArray, num_frames: np.ndarray) -> pa.Array:
     if not flat:
         return pa.array([], schema.FRAMES)
     dimension = len(flat[0]) // int(num_frames[0])
-    rows = np.concatenate([[0], np.cumsum(num_frames)]).astype(np.int32)
-    values = pa.array(rounded(np.concatenate(flat)))
-    vectors = pa.ListArray.from_arrays(pa.array(np.arange(rows[-1] + 1, dtype=np.int32) * dimension), values)
-    return pa.ListArray.from_arrays(pa.array(rows), vectors)
+    rows = np.concatenate([[0], np.cumsum(num_frames, dtype=np.int64)])
+    if rows[-1] * dimension > np.iinfo(np.int32).max:  # 11.6 h of a 1024-d model
+        raise SinkError(
+            f"{rows[-1]:,} frames of {dimension} values are more than a list column of one file can hold; lower "
+            "sink.units_per_file, plan.unit_audio_s or audio.max_duration_s"
+        )
+    offsets = np.arange(rows[-1] + 1, dtype=np.int64) * dimension
+    vectors = pa.ListArray.from_arrays(_int32(offsets), pa.array(rounded(np.concatenate(flat))))
+    return pa.ListArray.from_arrays(_int32(rows), vectors)
+
+
+def _int32(values: np.ndarray) -> pa.Array:
+    return pa.array(values.astype(np.int32))
 
 
 def _rejects(rows: pa.Table, task: WriteTask) -> pa.Table:

@@ -2,7 +2,9 @@
 
 from collections.abc import Hashable, Sequence
 
-DEFAULT_MAX_FRAMES = {"cpu": 1_500, "cuda": 15_000}
+# On a CPU matrix products are at full speed from a few hundred rows on, so more only adds padding: 24 % of the frames
+# at 1500, 15 % at 800, 8 % at 400, where speed falls again (1 s clips, 768-d model, 2 cores).
+DEFAULT_MAX_FRAMES = {"cpu": 800, "cuda": 15_000}
 
 
 def plan_micro_batches(num_frames: Sequence[int], max_frames: int, attention_frames: int) -> list[list[int]]:

@@ -25,7 +25,7 @@ def load_encoder(
     Args:
         encoder: the model, its precision, device and layers.
         pooling: how frames become one vector.
-        batching: the frame budget; unset it is 1500 frames on a CPU and 15000 on CUDA, or one window if that is more.
+        batching: the frame budget; unset it is 800 frames on a CPU and 15000 on CUDA. A longer window goes alone.
         audio: the longest window and its context.
         num_threads: torch's threads in this process; None leaves them.
 
@@ -77,7 +77,7 @@ def _load_torch(
         precision=precision,
         device=device,
         pooling=pooling.method,
-        max_frames=batching.max_frames or max(DEFAULT_MAX_FRAMES[device], longest or 0),
+        max_frames=batching.max_frames or DEFAULT_MAX_FRAMES[device],
         attention_frames=batching.attention_frames,
         longest_window=longest,
         context=context,

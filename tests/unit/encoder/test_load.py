@@ -38,9 +38,9 @@ def test_threads(checkpoint):
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"), [({}, 1_500), ({"max_window_s": 60.0}, 3_000), ({"max_frames": 900}, 900)]
+    ("options", "expected"), [({}, 800), ({"max_window_s": 60.0}, 800), ({"max_frames": 900}, 900)]
 )
-def test_default_budget_holds_one_window(options, expected, checkpoint):
+def test_budget_is_the_one_of_the_device_unless_given(options, expected, checkpoint):
     assert load(checkpoint("bert"), **options)._max_frames == expected
 
 
