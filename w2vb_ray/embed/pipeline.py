@@ -24,9 +24,9 @@ READ_MEMORY_BYTES = 1024**3
 WRITE_MEMORY_BYTES = 512 * 1024**2
 ENCODER_MEMORY_BYTES = 1536 * 1024**2  # beside the weights
 NO_PROGRESS_TIMEOUT_S = 3600.0  # Ray's guard against hangs; a unit is minutes of work even on one CPU core
-# Only read on CPUs. libgomp spins for a millisecond before its threads sleep: with one other busy process on two cores that
-# costs an encoder a third of its speed, and at 3000 turns nothing. Huge pages save the page faults of activations, a
-# quarter of the CPU time of long utterances without them.
+# Only read on CPUs. libgomp spins for a millisecond before its threads sleep: with one other busy process on two cores
+# that costs an encoder a third of its speed, and at 3000 turns nothing. Huge pages save the page faults of activations,
+# a quarter of the CPU time of long utterances without them.
 ENCODER_ENVIRONMENT = {"GOMP_SPINCOUNT": "3000", "THP_MEM_ALLOC_ENABLE": "1"}
 RETRIES = 2  # Ray's own default is for ever, and a file that crashes a decoder would be tried for ever
 
