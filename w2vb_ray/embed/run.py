@@ -80,7 +80,10 @@ class EmbedRun:
                 ray.shutdown()
 
     def _plan_and_embed(self, inventory: Inventory) -> ExitCode:
-        for _ in range(_PLAN_ATTEMPTS):
+        for attempt in range(_PLAN_ATTEMPTS):
+            if attempt:
+                for table in self._tables.values():
+                    table.reload()
             self._claim.check_free()
             if self._claim.has_unconfirmed() and not self._claim.take():
                 continue
@@ -96,8 +99,6 @@ class EmbedRun:
             provenance.check(self._tables[UTTERANCES].properties, self.config.sink.uri)
             if self._hold(self._layouts(provenance, rows.schema)):
                 return self._embed(plan, pool, provenance)
-            for table in self._tables.values():
-                table.reload()
         raise TableHeld("other runs keep taking these tables between this run's plan and its claim; run it again")
 
     def _plan(self, inventory: Inventory, rows: pa.Table) -> Plan:
