@@ -16,6 +16,7 @@ LAYOUTS = {
     REJECTS: Layout(schema.REJECTS, {"w2vb.pooling": "mean"}),
 }
 LAYOUTS_WITH_FRAMES = {**LAYOUTS, FRAMES: Layout(schema.frames_schema([4]), {})}
+WIDER = pa.schema([*LAYOUTS[UTTERANCES].columns, pa.field("speaker", pa.string())])
 
 HERE = Holder.this_process()
 DEAD = replace(HERE, pid=2**22 + 1)  # beyond the kernel's largest

@@ -13,6 +13,7 @@ from .sink import (
     LAYOUTS,
     LAYOUTS_WITH_FRAMES,
     REUSED,
+    WIDER,
     held_by,
     log,
 )
@@ -162,6 +163,13 @@ def test_whatever_it_wants_to_commit(driver, zombie, batch):
     taken_over(driver, zombie)
     refused(lambda: zombie.commit(**batch))
     assert [held_by(driver.folder, name) for name in (UTTERANCES, REJECTS, FRAMES)] == [["a1"], [], []]
+
+
+LOST = {
+    "renew": lambda run: run.claim.renew_if_due(),
+    "release": lambda run: run.claim.release(),
+    "extend": lambda run: run.claim.extend(run.tables[UTTERANCES], WIDER),
+}
 
 
 @pytest.mark.parametrize("kind", LOST)

@@ -13,20 +13,13 @@ from w2vb_ray.errors import TableHeld, W2vbError
 from .sink import (
     DEAD,
     LAYOUTS,
+    WIDER,
     Died,
     data_file,
     held_by,
     log,
     open_tables,
 )
-
-WIDER = pa.schema([*LAYOUTS[UTTERANCES].columns, pa.field("speaker", pa.string())])
-LOST = {
-    "renew": lambda run: run.claim.renew_if_due(),
-    "release": lambda run: run.claim.release(),
-    "extend": lambda run: run.claim.extend(run.tables[UTTERANCES], WIDER),
-}
-
 
 # Lost replies, stores that are away for a moment, crashes
 
