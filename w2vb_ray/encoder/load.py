@@ -57,6 +57,7 @@ def _load_torch(
 
     from w2vb_ray.encoder.forward import TransformersForward, load_model
     from w2vb_ray.encoder.frontend import make_frontend
+    from w2vb_ray.encoder.linear import pack_if_faster
     from w2vb_ray.encoder.torch_backend import Settings, TorchEncoder
 
     if num_threads is not None:
@@ -69,6 +70,8 @@ def _load_torch(
     longest, context = window_limits(audio.max_window_s, audio.window_context_s)
     frontend = make_frontend(checkpoint, torch.device(device))
     model = load_model(checkpoint, dtype, torch.device(device))
+    if (device, precision, checkpoint.model_type) == ("cpu", "fp32", "wav2vec2-bert"):
+        pack_if_faster(model)  # WavLM reads the weights of its layers itself, so only where it is known to be safe
     forward = TransformersForward(model, layers, input_name=frontend.input_name, masked=frontend.paddable)
     settings = Settings(
         num_layers=checkpoint.num_layers,
