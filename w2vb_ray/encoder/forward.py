@@ -1,9 +1,10 @@
 """The seam between the encoder and what multiplies the matrices: a micro-batch in, hidden states of kept layers out.
 
-`TransformersForward` runs the model class of transformers as it is; a faster forward replaces it here and nowhere else.
+`TransformersForward` runs the model class of transformers as it is; `packed.PackedForward` is the fast one.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, Protocol
 
@@ -13,22 +14,36 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModel
 
+from w2vb_ray.encoder.backends import choose_backend
 from w2vb_ray.encoder.checkpoint import Checkpoint
+from w2vb_ray.encoder.frontend import Frontend
+from w2vb_ray.encoder.packed import PackedForward, why_not_packed
 from w2vb_ray.encoder.quiet import quiet_transformers, without_mask_warning
 from w2vb_ray.errors import CheckpointError
+
+_log = logging.getLogger(__name__)
 
 # Parts that inference never runs: older checkpoints lack the mask embedding, and adapters stand behind the encoder.
 _UNUSED = ("masked_spec_embed", "adapter.", "intermediate_ffn.")
 
 
 class Forward(Protocol):
-    """One micro-batch through a model."""
+    """One micro-batch through a model.
 
-    def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Hidden states of the kept layers, each (B, L, D); a row's real frames come first.
+    Attributes:
+        pads: whether inputs are padded to the longest.
+    """
+
+    pads: bool
+
+    def __call__(self, inputs: Sequence[Tensor], lengths: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+        """Each kept layer and its hidden states, (sum of the lengths, D), the frames of one input after the other's.
+
+        The tensor of one layer may be overwritten when the next is asked for.
 
         Args:
             inputs: B model inputs, (L_i, F) features or (num_samples_i,) samples, float32, on the model's device.
+            lengths: B frames that the model makes of each.
         """
         ...
 
@@ -48,15 +63,15 @@ class TransformersForward:
     """
 
     def __init__(self, model: Any, layers: Sequence[int], *, input_name: str, masked: bool) -> None:
-        self._model, self._layers, self._input_name, self._masked = model, layers, input_name, masked
+        self._model, self._layers, self._input_name, self.pads = model, layers, input_name, masked
         self._dtype: torch.dtype = model.dtype
         self._num_layers: int = model.config.num_hidden_layers
         self._guard = without_mask_warning if masked and model.config.model_type == "wavlm" else nullcontext
 
-    def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+    def __call__(self, inputs: Sequence[Tensor], lengths: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
         """See `Forward`."""
         padded = pad_sequence(list(inputs), batch_first=True)
-        mask = _length_mask([len(one) for one in inputs], padded.device) if self._masked else None
+        mask = _length_mask([len(one) for one in inputs], padded.device) if self.pads else None
         inner = [layer for layer in self._layers if layer < self._num_layers]
         with self._guard():
             output = self._model(
@@ -64,10 +79,26 @@ class TransformersForward:
                 attention_mask=mask,
                 output_hidden_states=inner or False,  # a list keeps only these in memory
             )
-        return [
-            output.last_hidden_state if layer == self._num_layers else output.hidden_states[layer]
-            for layer in self._layers
-        ]
+        for layer in self._layers:
+            hidden = output.last_hidden_state if layer == self._num_layers else output.hidden_states[layer]
+            yield layer, torch.cat([row[:length] for row, length in zip(hidden, lengths, strict=True)])
+
+
+def make_forward(
+    checkpoint: Checkpoint, layers: Sequence[int], frontend: Frontend, dtype: torch.dtype, device: torch.device
+) -> Forward:
+    """The fastest forward that gives the checkpoint's numbers.
+
+    Raises:
+        CheckpointError: see `load_model`.
+    """
+    model = load_model(checkpoint, dtype, device)
+    if checkpoint.model_type == "wav2vec2-bert":
+        reason = why_not_packed(model.config)
+        if reason is None:
+            return PackedForward(model, layers, choose_backend(device, dtype))
+        _log.warning("%s has %s: the slower forward of transformers is used", checkpoint.name, reason)
+    return TransformersForward(model, layers, input_name=frontend.input_name, masked=frontend.paddable)
 
 
 def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> Any:

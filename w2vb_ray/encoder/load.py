@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from w2vb_ray.encoder.base import Encoder
-from w2vb_ray.encoder.batching import DEFAULT_MAX_FRAMES
+from w2vb_ray.encoder.batching import default_max_frames
 from w2vb_ray.encoder.checkpoint import Checkpoint, resolve_checkpoint, resolve_layers
 from w2vb_ray.encoder.windows import window_limits
 from w2vb_ray.errors import ConfigError
@@ -25,7 +25,7 @@ def load_encoder(
     Args:
         encoder: the model, its precision, device and layers.
         pooling: how frames become one vector.
-        batching: the frame budget; unset it is 800 frames on a CPU and 15000 on CUDA. A longer window goes alone.
+        batching: the frame budget; unset it is that of `batching.default_max_frames`. A longer window goes alone.
         audio: the longest window and its context.
         num_threads: torch's threads in this process; None leaves them.
 
@@ -55,9 +55,8 @@ def _load_torch(
 ) -> Encoder:
     import torch
 
-    from w2vb_ray.encoder.forward import TransformersForward, load_model
+    from w2vb_ray.encoder.forward import make_forward
     from w2vb_ray.encoder.frontend import make_frontend
-    from w2vb_ray.encoder.linear import pack_if_faster
     from w2vb_ray.encoder.torch_backend import Settings, TorchEncoder
 
     if num_threads is not None:
@@ -69,10 +68,7 @@ def _load_torch(
     layers = resolve_layers(encoder.layers, checkpoint.num_layers)
     longest, context = window_limits(audio.max_window_s, audio.window_context_s)
     frontend = make_frontend(checkpoint, torch.device(device))
-    model = load_model(checkpoint, dtype, torch.device(device))
-    if (device, precision, checkpoint.model_type) == ("cpu", "fp32", "wav2vec2-bert"):
-        pack_if_faster(model)  # WavLM reads the weights of its layers itself, so only where it is known to be safe
-    forward = TransformersForward(model, layers, input_name=frontend.input_name, masked=frontend.paddable)
+    forward = make_forward(checkpoint, layers, frontend, dtype, torch.device(device))
     settings = Settings(
         num_layers=checkpoint.num_layers,
         dimension=checkpoint.dimension,
@@ -80,7 +76,7 @@ def _load_torch(
         precision=precision,
         device=device,
         pooling=pooling.method,
-        max_frames=batching.max_frames or DEFAULT_MAX_FRAMES[device],
+        max_frames=batching.max_frames or default_max_frames(device, pads=forward.pads),
         attention_frames=batching.attention_frames,
         longest_window=longest,
         context=context,

@@ -3,6 +3,7 @@
 Sums are float64: 3 hours are 540,000 frames, and an utterance must get the same vector whatever its neighbours.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,25 +27,26 @@ class Partial:
     rows: np.ndarray
 
 
-def pool_windows(hidden: Tensor, core: Tensor, method: PoolingMethod) -> list[Partial]:
-    """Statistics of each window's kept frames: (B, L, D), (B, L) -> B partials.
+def pool_windows(hidden: Tensor, cores: Sequence[slice], method: PoolingMethod) -> list[Partial]:
+    """Statistics of each window's kept frames: (N, D) -> B partials.
 
     Args:
-        hidden: hidden states of one layer, any floating-point type.
-        core: True where a frame counts (real, and not context); at least one per window.
+        hidden: hidden states of one layer, the windows' frames end to end, any floating-point type.
+        cores: B rows that count, one slice per window; at least one row each.
         method: `mean`, `mean_std` or `max`.
     """
-    dropped = ~core.unsqueeze(-1)
-    counts = core.sum(1)
+    rows = torch.stack([_statistics(hidden[core], method) for core in cores]).cpu().numpy()
+    return [Partial(core.stop - core.start, row) for core, row in zip(cores, rows, strict=True)]
+
+
+def _statistics(frames: Tensor, method: PoolingMethod) -> Tensor:
+    """(n, D) -> (1, D) or (2, D) float64, see `Partial.rows`."""
     if method == "max":
-        rows = hidden.masked_fill(dropped, -torch.inf).amax(1, keepdim=True).double()
-    else:
-        mean = hidden.masked_fill(dropped, 0.0).sum(1, dtype=torch.float64) / counts.unsqueeze(1)
-        rows = mean.unsqueeze(1)
-        if method == "mean_std":
-            deviations = (hidden.double() - rows).masked_fill_(dropped, 0.0).square_().sum(1)
-            rows = torch.stack([mean, deviations], 1)
-    return [Partial(count, row) for count, row in zip(counts.tolist(), rows.cpu().numpy(), strict=True)]
+        return frames.amax(0, keepdim=True).double()
+    mean = frames.sum(0, keepdim=True, dtype=torch.float64) / len(frames)
+    if method == "mean":
+        return mean
+    return torch.cat([mean, (frames - mean).square_().sum(0, keepdim=True)])
 
 
 def merge_partials(a: Partial, b: Partial, method: PoolingMethod) -> Partial:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from w2vb_ray.audio.features import WINDOW_SAMPLES
 from w2vb_ray.encoder.base import Embeddings, PaddingStats
-from w2vb_ray.encoder.batching import plan_equal_batches, plan_micro_batches
+from w2vb_ray.encoder.batching import plan_equal_batches, plan_micro_batches, plan_packed_batches
 from w2vb_ray.encoder.forward import Forward
 from w2vb_ray.encoder.frontend import Frontend
 from w2vb_ray.encoder.pooling import Partial, PoolingMethod, finish_pooling, merge_partials, pool_windows
@@ -58,10 +59,10 @@ class _Job(NamedTuple):
 
 
 class _Output(NamedTuple):
-    """What a micro-batch leaves behind: per kept layer, a partial per window, and (B, L, D) frames when asked for."""
+    """What a micro-batch leaves of each kept layer: a partial per window, and its (L, D) core when frames are kept."""
 
-    partials: list[list[Partial]]
-    frames: list[np.ndarray]
+    partials: dict[int, list[Partial]]
+    frames: dict[int, list[np.ndarray]]
 
 
 class TorchEncoder:
@@ -120,20 +121,26 @@ class TorchEncoder:
     def _plan(self, jobs: list[_Job]) -> list[list[_Job]]:
         lengths = [len(job.window) for job in jobs]
         budget = self._max_frames, self._settings.attention_frames
-        if self._frontend.paddable:
+        if not self._frontend.paddable:
+            batches = plan_equal_batches([len(job.input) for job in jobs], lengths, *budget)
+        elif self._forward.pads:
             batches = plan_micro_batches(lengths, *budget)
         else:
-            batches = plan_equal_batches([len(job.input) for job in jobs], lengths, *budget)
+            batches = plan_packed_batches(lengths, self._max_frames)
         return [[jobs[index] for index in batch] for batch in batches]
 
     def _attempt(self, batch: list[_Job], *, keep_frames: bool) -> _Output | None:
         """One micro-batch, or None when memory does not suffice."""
+        cores = _cores([job.window for job in batch])
+        output = _Output({}, {})
         try:
-            hidden_states = self._forward([job.input for job in batch])
-            core = _core_mask([job.window for job in batch], hidden_states[0])
-            partials = [pool_windows(hidden, core, self._settings.pooling) for hidden in hidden_states]
-            frames = [hidden.float().cpu().numpy() for hidden in hidden_states] if keep_frames else []
-            return _Output(partials, frames)
+            for layer, hidden in self._forward([job.input for job in batch], [len(job.window) for job in batch]):
+                output.partials[layer] = pool_windows(hidden, cores, self._settings.pooling)
+                if keep_frames:  # a copy: the model goes on in the same memory
+                    kept = torch.cat([hidden[core] for core in cores]).float().cpu().numpy()
+                    ends = np.cumsum([core.stop - core.start for core in cores])
+                    output.frames[layer] = np.split(kept, ends[:-1])
+            return output
         except RuntimeError as err:  # torch.OutOfMemoryError is one; CPU allocations only have a message
             if not is_out_of_memory(err):
                 raise
@@ -142,18 +149,18 @@ class TorchEncoder:
     def _count(self, batch: list[_Job]) -> None:
         lengths = [len(job.window) for job in batch]
         self.stats.num_frames += sum(lengths)
-        self.stats.num_padding_frames += max(lengths) * len(lengths) - sum(lengths)
+        if self._forward.pads:
+            self.stats.num_padding_frames += max(lengths) * len(lengths) - sum(lengths)
 
     def _collector(self, num_frames: int, keep_frames: bool) -> "_Collector":
         shape = (num_frames, self.dimension)
-        frames = [np.empty(shape, np.float32) for _ in self.layers] if keep_frames else None
-        return _Collector(num_frames, self._settings.pooling, [None] * len(self.layers), frames)
+        frames = {layer: np.empty(shape, np.float32) for layer in self.layers} if keep_frames else None
+        return _Collector(num_frames, self._settings.pooling, {}, frames)
 
     def _finish(self, collector: "_Collector") -> Embeddings:
-        pooled = [
-            finish_pooling(partial, self._settings.pooling) for partial in collector.partials if partial is not None
-        ]
-        return Embeddings(collector.num_frames, pooled, collector.frames)
+        pooled = [finish_pooling(collector.partials[layer], self._settings.pooling) for layer in self.layers]
+        frames = None if collector.frames is None else [collector.frames[layer] for layer in self.layers]
+        return Embeddings(collector.num_frames, pooled, frames)
 
 
 @dataclass(slots=True)
@@ -162,16 +169,15 @@ class _Collector:
 
     num_frames: int
     method: PoolingMethod
-    partials: list[Partial | None]
-    frames: list[np.ndarray] | None
+    partials: dict[int, Partial]
+    frames: dict[int, np.ndarray] | None
 
     def add(self, window: Window, output: _Output, row: int) -> None:
-        for layer, partials in enumerate(output.partials):
-            seen, new = self.partials[layer], partials[row]
+        for layer, partials in output.partials.items():
+            seen, new = self.partials.get(layer), partials[row]
             self.partials[layer] = new if seen is None else merge_partials(seen, new, self.method)
-        core = slice(window.core_start - window.start, window.core_stop - window.start)
-        for kept, frames in zip(self.frames or [], output.frames, strict=True):
-            kept[window.core_start : window.core_stop] = frames[row, core]
+        for layer, kept in (self.frames or {}).items():
+            kept[window.core_start : window.core_stop] = output.frames[layer][row]
 
 
 def is_out_of_memory(err: RuntimeError) -> bool:
@@ -179,11 +185,13 @@ def is_out_of_memory(err: RuntimeError) -> bool:
     return isinstance(err, torch.OutOfMemoryError) or any(text in str(err) for text in _CPU_OUT_OF_MEMORY)
 
 
-def _core_mask(windows: Sequence[Window], hidden: Tensor) -> Tensor:
-    """(B, L) bool: the frames that count, which are neither padding nor context."""
-    bounds = torch.tensor([[w.core_start - w.start, w.core_stop - w.start] for w in windows], device=hidden.device)
-    frame = torch.arange(hidden.shape[1], device=hidden.device).unsqueeze(0)
-    return (frame >= bounds[:, :1]) & (frame < bounds[:, 1:])
+def _cores(windows: Sequence[Window]) -> list[slice]:
+    """Rows that count, which are not context, of windows that lie end to end."""
+    starts = accumulate((len(window) for window in windows), initial=0)
+    return [
+        slice(start + w.core_start - w.start, start + w.core_stop - w.start)
+        for start, w in zip(starts, windows, strict=False)
+    ]
 
 
 def _check_waveform(waveform: np.ndarray) -> None:

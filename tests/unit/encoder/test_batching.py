@@ -1,8 +1,10 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from w2vb_ray.encoder.batching import plan_equal_batches, plan_micro_batches
+from w2vb_ray.encoder.batching import plan_equal_batches, plan_micro_batches, plan_packed_batches
 
 LENGTHS = st.lists(st.integers(1, 1_500), max_size=200)
 
@@ -39,6 +41,17 @@ def test_equal_batches_hold_one_size_each(sizes, max_frames):
     assert all(len({sizes[index] for index in batch}) == 1 for batch in batches)
 
 
+@given(LENGTHS, st.integers(1, 20_000))
+def test_packed_batches_are_full(lengths, max_frames):
+    batches = plan_packed_batches(lengths, max_frames)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    assert all(len(batch) == 1 or sum(lengths[index] for index in batch) <= max_frames for batch in batches)
+    order = [index for batch in batches for index in batch]
+    assert [lengths[index] for index in order] == sorted(lengths, reverse=True)
+    for batch, following in pairwise(batches):
+        assert sum(lengths[index] for index in batch) + lengths[following[0]] > max_frames
+
+
 def test_known_plan():
     # cost of a row: 100 -> 116.7, 300 -> 450, 10 -> 10.2
     assert plan_micro_batches([100, 300, 10, 100], 450, 600) == [[1], [0, 3, 2]]
@@ -48,3 +61,6 @@ def test_known_plan():
 def test_lengths_and_budgets_under_one_are_refused(lengths, budget):
     with pytest.raises(ValueError, match="at least 1"):
         plan_micro_batches(lengths, *budget)
+    if budget[1]:
+        with pytest.raises(ValueError, match="at least 1"):
+            plan_packed_batches(lengths, budget[0])

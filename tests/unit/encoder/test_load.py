@@ -38,10 +38,17 @@ def test_threads(checkpoint):
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"), [({}, 800), ({"max_window_s": 60.0}, 800), ({"max_frames": 900}, 900)]
+    ("variant", "options", "expected"),
+    [("bert", {}, 2_048), ("bert", {"max_frames": 900}, 900), ("wav2vec2-layer", {"max_window_s": 60.0}, 800)],
 )
-def test_budget_is_the_one_of_the_device_unless_given(options, expected, checkpoint):
-    assert load(checkpoint("bert"), **options)._max_frames == expected
+def test_budget_is_the_one_of_the_device_and_the_forward_unless_given(variant, options, expected, checkpoint):
+    assert load(checkpoint(variant), **options)._max_frames == expected
+
+
+@pytest.mark.parametrize("variant", ["bert", "bert-rotary", "bert-relative"])
+def test_positions_the_packed_forward_does_not_know_fall_back_and_say_so(variant, checkpoint, caplog):
+    assert load(checkpoint(variant))._forward.pads == (variant != "bert")
+    assert ("the slower forward of transformers is used" in caplog.text) == (variant != "bert")
 
 
 def test_transformers_logging_is_left_as_it_was(checkpoint):

@@ -14,22 +14,23 @@ CPU_MESSAGE = (
 
 
 class Small:
-    """A forward that holds at most `frames` padded frames."""
+    """A forward that holds at most `frames` frames."""
 
     def __init__(self, forward, frames, error):
-        self.forward, self.frames, self.error, self.sizes = forward, frames, error, []
+        self.forward, self.frames, self.error, self.sizes, self.pads = forward, frames, error, [], forward.pads
 
-    def __call__(self, inputs):
-        size = len(inputs) * max(len(one) for one in inputs)
+    def __call__(self, inputs, lengths):
+        size = len(inputs) * max(lengths) if self.pads else sum(lengths)
         if size > self.frames:
             raise self.error
         self.sizes.append(size)
-        return self.forward(inputs)
+        yield from self.forward(inputs, lengths)
 
 
-@pytest.fixture
-def encoder(checkpoint):
-    return load(checkpoint("bert"), max_frames=1_500)
+@pytest.fixture(params=["bert", "bert-rotary"])
+def encoder(checkpoint, request):
+    """Packed and padded."""
+    return load(checkpoint(request.param), max_frames=1_500)
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(CPU_MESSAGE)])
@@ -45,20 +46,22 @@ def test_smaller_micro_batches_until_they_fit(encoder, error):
 
 def test_budget_stays_halved(encoder):
     batch = waveforms(*[16_000] * 16)
-    calls = []
     inner = encoder._forward
 
-    def forward(inputs):
-        calls.append(len(inputs))
-        if len(inputs) > 8:
-            raise torch.OutOfMemoryError
-        return inner(inputs)
+    class Forward:
+        calls, pads = [], inner.pads
 
-    encoder._forward = forward
+        def __call__(self, inputs, lengths):
+            self.calls.append(len(inputs))
+            if len(inputs) > 8:
+                raise torch.OutOfMemoryError
+            return inner(inputs, lengths)
+
+    encoder._forward = forward = Forward()
     encoder.encode(batch)
-    assert calls == [16, 8, 8]
+    assert forward.calls == [16, 8, 8]
     encoder.encode(batch)
-    assert max(calls[3:]) <= 14
+    assert max(forward.calls[3:]) <= 15
 
 
 def test_a_window_that_does_not_fit_alone_is_a_clear_error(encoder):
@@ -78,15 +81,18 @@ def test_overflow_shows_in_the_vector_and_only_there(encoder):
     """The caller rejects that utterance; its neighbours are unhurt."""
     inner = encoder._forward
 
-    def overflowing(inputs):
-        hidden = inner(inputs)
-        longest = max(range(len(inputs)), key=lambda row: len(inputs[row]))
-        for states in hidden:
-            states[longest] = torch.inf
-        return hidden
+    class Overflowing:
+        pads = inner.pads
+
+        def __call__(self, inputs, lengths):
+            longest = lengths.index(max(lengths))
+            first = sum(lengths[:longest])
+            for layer, hidden in inner(inputs, lengths):
+                hidden[first : first + lengths[longest]] = torch.inf
+                yield layer, hidden
 
     alone = encoder.encode(waveforms(16_000))[0].pooled[0]
-    encoder._forward = overflowing
+    encoder._forward = Overflowing()
     fine, broken = encoder.encode(waveforms(16_000, 24_000))
     assert not np.isfinite(broken.pooled[0]).any()
     assert np.linalg.norm(fine.pooled[0] - alone) < 1e-4 * np.linalg.norm(alone)

@@ -1,0 +1,75 @@
+"""Relative-key attention on packed rows with memory linear in the length, on torch's flash attention for CPUs."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from w2vb_ray.encoder.packing import Packing
+from w2vb_ray.encoder.positions import RelativePositions
+
+# Queries at once: large enough for full speed (256 to 512 are best from 600 frames on), and the memory is constant.
+BLOCK = 512
+
+# `scaled_dot_product_attention` calls it too, but keeps the sums of exponentials to itself.
+_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+
+
+class BlockedAttention(nn.Module):
+    """Each input attends to itself only, block of queries by block of queries.
+
+    Args:
+        positions: the biases.
+        num_heads: heads of D / num_heads dimensions.
+    """
+
+    def __init__(self, positions: RelativePositions, num_heads: int) -> None:
+        super().__init__()
+        self._positions, self._num_heads = positions, num_heads
+
+    def forward(self, qkv: Tensor, packing: Packing) -> Tensor:
+        """(N, 3 D) queries, keys and values side by side -> (N, D)."""
+        num_rows, size = qkv.shape[0], qkv.shape[1] // 3 // self._num_heads
+        out = qkv.new_zeros(num_rows, self._num_heads, size)
+        for span in packing.spans:
+            queries, keys, values = qkv[span].view(-1, 3, self._num_heads, size).permute(1, 2, 0, 3)
+            self._attend(queries, keys, values, out[span])
+        return out.view(num_rows, -1)
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, out: Tensor) -> None:
+        """(heads, L, d) three times -> `out`, (L, heads, d)."""
+        length = queries.shape[1]
+        num_blocks = -(-length // BLOCK)
+        for start, stop in pairwise(length * index // num_blocks for index in range(num_blocks + 1)):
+            out[start:stop] = self._block(queries[:, start:stop], keys, values, start).transpose(0, 1)
+
+    def _block(self, queries: Tensor, keys: Tensor, values: Tensor, start: int) -> Tensor:
+        """Queries from `start` on against all keys: (heads, n, d), (heads, L, d), (heads, L, d) -> (heads, n, d).
+
+        The keys left of the band, in it and right of it have a softmax each; the shares of their sums put them together
+        (Dao et al. 2022, section 3.1).
+        """
+        biases = self._positions.biases(queries)
+        length, first = keys.shape[1], start - self._positions.left
+        low, high = max(0, first), min(length, start + queries.shape[1] + self._positions.right)
+        band = self._positions.band(biases)[:, :, low - first : high - first]
+        parts = [_part(queries, keys[:, low:high], values[:, low:high], band)]
+        if low > 0:
+            left, sums = _part(queries, keys[:, :low], values[:, :low])
+            parts.append((left, sums + biases[:, :, 0]))
+        if high < length:
+            parts.append(_part(queries, keys[:, high:], values[:, high:]))
+        if len(parts) == 1:
+            return parts[0][0]
+        shares = torch.softmax(torch.stack([sums for _, sums in parts]), 0).unsqueeze(-1)
+        out = parts[0][0].float() * shares[0]
+        for (part, _), share in zip(parts[1:], shares[1:], strict=True):
+            out.addcmul_(part.float(), share)
+        return out
+
+
+def _part(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Attention to some of the keys: (heads, n, d), and float32 logarithms of its sums of exponentials, (heads, n)."""
+    mask = None if bias is None else bias.unsqueeze(0)
+    out, sums = _flash(queries.unsqueeze(0), keys.unsqueeze(0), values.unsqueeze(0), attn_mask=mask)
+    return out[0], sums[0]

@@ -1,0 +1,72 @@
+"""Utterances end to end on one axis: what the layers need to know about where each begins. Knows no model.
+
+Everything but attention and the depthwise convolution works row by row, so a micro-batch needs no padding: utterance
+i is rows `starts[i]` to `starts[i] + lengths[i]` of one (N, D) matrix.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+# oneDNN multiplies one row by another routine than many, which adds in another order.
+MIN_ROWS = 16
+
+
+class Packing:
+    """Where B inputs lie on the packed axis.
+
+    Args:
+        lengths: rows of each input, at least 1.
+        device: where the rows are.
+        multiple: N is a multiple of this; behind the last input are rows of zeros.
+
+    Attributes:
+        lengths: as given.
+        starts: first row of each input.
+        num_rows: N.
+    """
+
+    def __init__(self, lengths: Sequence[int], device: torch.device, multiple: int = 1) -> None:
+        self.lengths, self._device = list(lengths), device
+        self.starts = list(accumulate(self.lengths, initial=0))[:-1]
+        self.num_rows = -(-max(MIN_ROWS, sum(self.lengths)) // multiple) * multiple
+
+    @property
+    def spans(self) -> list[slice]:
+        """Rows of each input."""
+        return [slice(start, start + length) for start, length in zip(self.starts, self.lengths, strict=True)]
+
+    @cached_property
+    def inputs(self) -> Tensor:
+        """(N,) int32: which input a row belongs to; B behind the last."""
+        counts = torch.tensor([*self.lengths, self.num_rows - sum(self.lengths)])
+        return torch.arange(len(counts), dtype=torch.int32).repeat_interleave(counts).to(self._device)
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """(N,) int32: how many rows of its own input stand before a row."""
+        starts = torch.tensor([*self.starts, sum(self.lengths)], dtype=torch.int32, device=self._device)
+        return torch.arange(self.num_rows, dtype=torch.int32, device=self._device) - starts[self.inputs]
+
+    def pack(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Each (L_i, F) -> (N, F)."""
+        missing = self.num_rows - sum(self.lengths)
+        return torch.cat([*inputs, inputs[0].new_zeros(missing, inputs[0].shape[1])])
+
+    def spread(self, rows: Tensor, gap: int) -> Tensor:
+        """(N, D) -> (N + gap * (B + 1), D): `gap` zero rows before each input, as a causal convolution wants them."""
+        spread = rows.new_zeros(self.num_rows + gap * (len(self.lengths) + 1), rows.shape[1])
+        for index, span in enumerate(self.spans):
+            first = span.start + gap * (index + 1)
+            spread[first : first + self.lengths[index]] = rows[span]
+        return spread
+
+    def gather(self, convolved: Tensor, gap: int) -> Tensor:
+        """What a convolution of `gap` + 1 rows makes of `spread` -> (N, D). Its output j saw the rows j to j + gap."""
+        firsts = [start + gap * index for index, start in enumerate(self.starts)]
+        return self.pack(
+            [convolved[first : first + length] for first, length in zip(firsts, self.lengths, strict=True)]
+        )

@@ -1,0 +1,56 @@
+"""What multiplies and convolves on any device, in operators that torch's compiler fuses."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from w2vb_ray.encoder.packing import Packing
+
+
+class Linear(nn.Module):
+    """`activation(rows @ weight.T + bias)`.
+
+    Args:
+        weight: (num_outputs, num_inputs).
+        bias: (num_outputs,) or None.
+        activation: `none` or `silu`.
+    """
+
+    _weight: Tensor
+    _bias: Tensor | None
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str) -> None:
+        super().__init__()
+        self.register_buffer("_weight", weight.detach().contiguous())
+        self.register_buffer("_bias", None if bias is None else bias.detach().clone())
+        self._silu = activation == "silu"
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(n, num_inputs) -> (n, num_outputs)"""
+        out = F.linear(rows, self._weight, self._bias)
+        return F.silu(out) if self._silu else out
+
+
+class Depthwise(nn.Module):
+    """Causal depthwise convolution of each input, one tap after the other: the compiler makes one kernel of them all.
+
+    Args:
+        weight: (D, 1, kernel).
+    """
+
+    _taps: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("_taps", weight.detach()[:, 0].t().contiguous())  # (kernel, D), furthest back first
+
+    def forward(self, rows: Tensor, packing: Packing) -> Tensor:
+        """(N, D) -> (N, D)"""
+        num_rows, furthest = len(rows), len(self._taps) - 1
+        padded = F.pad(rows, (0, 0, furthest, 0))
+        positions = packing.positions.unsqueeze(1)
+        out = torch.zeros(rows.shape, dtype=torch.float32, device=rows.device)
+        for tap in range(furthest + 1):
+            own = positions >= furthest - tap  # rows further back belong to the input before
+            out = out + torch.where(own, padded[tap : tap + num_rows].float() * self._taps[tap].float(), 0.0)
+        return out.to(rows.dtype)

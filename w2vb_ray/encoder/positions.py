@@ -1,0 +1,47 @@
+"""Relative-key positions without the tensor that makes them quadratic. Knows no attention.
+
+transformers looks a vector up for each pair of frames, (L, L, d), although distances are clamped to [-64, 8] and only
+73 vectors exist (`modeling_wav2vec2_bert.py`, `_apply_relative_key_position_encoding`). Here P = q Eᵀ, (L, 73), holds
+every bias there is. Softmax does not see a constant per query, so the vector of the right-most distance is taken from
+all of them: keys right of the band then have no bias, and keys left of it one number per query.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class RelativePositions(nn.Module):
+    """Biases of queries for their distances to keys.
+
+    Args:
+        table: (left + 1 + right, d) vectors of the distances -left to right, as in the checkpoint.
+        left: furthest distance to the left that has its own vector.
+    """
+
+    _relative: Tensor
+
+    def __init__(self, table: Tensor, left: int) -> None:
+        super().__init__()
+        self.left, self.right = left, len(table) - 1 - left
+        relative = (table - table[-1]).detach() / math.sqrt(table.shape[1])
+        self.register_buffer("_relative", relative.t().contiguous())
+
+    def biases(self, queries: Tensor) -> Tensor:
+        """P: (heads, L, d) -> (heads, L, left + 1 + right); 0 at the right-most distance."""
+        return torch.matmul(queries, self._relative)
+
+    def band(self, biases: Tensor) -> Tensor:
+        """Biases of n neighbouring queries for the keys from `left` before the first to `right` behind the last.
+
+        (heads, n, left + 1 + right) -> (heads, n, n + left + right). Row i has its own distances from column i on; what
+        is left of them has the bias of the left-most distance, what is right of them none.
+        """
+        num_heads, n, distances = biases.shape
+        triangle = torch.ones(n, n + distances - 1, dtype=biases.dtype, device=biases.device).tril_(-1)
+        band = biases[..., :1] * triangle
+        # A view whose rows start one column later each puts the distances in place without an index.
+        strides = band.stride(0), band.stride(1) + 1, 1
+        band.as_strided((num_heads, n, distances), strides).copy_(biases)
+        return band
