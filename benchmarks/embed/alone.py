@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from w2vb_ray.config import EmbedConfig, load_config
-from w2vb_ray.embed.encode import waveform_of
+from w2vb_ray.embed.encode import WARM_UP_SAMPLES, waveform_of
 from w2vb_ray.embed.plan import Live, make_plan
 from w2vb_ray.embed.read import read_unit
 from w2vb_ray.embed.tables import REJECTS, UTTERANCES, Table
@@ -28,6 +28,7 @@ def main() -> None:
     units = read_units(config)
     read_s = time.time() - started
     encoder = load_encoder(config.encoder, config.pooling, config.batching, config.audio, num_threads=options.threads)
+    encoder.encode([np.zeros(WARM_UP_SAMPLES, np.int16)])  # as the job's actors do
     ready = time.time()
     for waveforms in units:
         encoder.encode(waveforms)

@@ -11,6 +11,8 @@ from w2vb_ray.config.embed import EmbedConfig
 from w2vb_ray.encoder import Embeddings, Encoder, load_encoder
 from w2vb_ray.errors import RejectReason
 
+WARM_UP_SAMPLES = 16_000
+
 
 class EncodeUnits:
     """Ray callable around an encoder; the model loads once per actor.
@@ -25,6 +27,8 @@ class EncodeUnits:
         self._encoder: Encoder = load_encoder(
             config.encoder, config.pooling, config.batching, config.audio, num_threads=num_threads
         )
+        # What is compiled or loaded at first use belongs to the start, and a broken model should show there.
+        self._encoder.encode([np.zeros(WARM_UP_SAMPLES, np.int16)])
 
     def __call__(self, packed: pa.Table) -> pa.Table:
         """Packed decoded rows -> packed encoded rows, with the unit's cost in frames and seconds beside them."""
