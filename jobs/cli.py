@@ -14,12 +14,14 @@ exit codes: 0 done or nothing to do; 2 bad configuration or input; 4 another run
 5 rows do not reconcile; 6 more rejects than sink.max_reject_fraction; 7 interrupted, run it again to resume"""
 
 
-def parse(verb: str, description: str | None, arguments: list[str]) -> argparse.Namespace:
-    """Parse `CONF.yaml [section.key=value ...] [--print-config]`."""
+def parse(
+    verb: str, description: str | None, arguments: list[str], *, exit_codes: str = _EXIT_CODES
+) -> argparse.Namespace:
+    """Parse `CONF.yaml [section.key=value ...] [--print-config]`; `exit_codes` is the end of the help."""
     parser = argparse.ArgumentParser(
         prog=f"python -m jobs.{verb}",
         description=(description or "").partition(":")[0] + ".",
-        epilog=_EXIT_CODES,
+        epilog=exit_codes,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("config", metavar="CONF.yaml", help="what differs from the defaults")
@@ -28,7 +30,7 @@ def parse(verb: str, description: str | None, arguments: list[str]) -> argparse.
     return parser.parse_intermixed_args(arguments)
 
 
-def job_main(main: Callable[[list[str]], ExitCode]) -> int:
+def job_main(main: Callable[[list[str]], int]) -> int:
     """Run a job's `main` with the process's arguments and turn what it raises into the contract's exit codes."""
     interrupt.raise_on_terminate()
     redact_output()

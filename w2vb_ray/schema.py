@@ -10,6 +10,9 @@ The source's own columns (`text`, `speaker`, …) stand beside the fixed ones; t
 with `RESERVED_COLUMNS` because `source/` renames them to `source_<name>`.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import pyarrow as pa
 
 INVENTORY = pa.schema(
@@ -63,14 +66,35 @@ VECTOR = pa.list_(pa.float32())
 FRAMES = pa.list_(pa.list_(pa.float32()))
 
 
-def vector_columns(prefix: str, layers: list[int]) -> list[str]:
-    """Column names of the kept layers: the bare prefix for one layer, `<prefix>_layer_08` for several.
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Which vectors a run makes of each utterance, and what their columns are called.
 
     Args:
-        prefix: `embedding` or `frames`.
-        layers: non-negative hidden layer indices, 0 being the input of the first layer.
+        layers: kept hidden layers, non-negative, 0 being the input of the first layer.
+        methods: how they are pooled.
+        mixed: the layers are mixed into one.
     """
-    return [prefix] if len(layers) == 1 else [f"{prefix}_layer_{layer:02d}" for layer in layers]
+
+    layers: Sequence[int]
+    methods: Sequence[str] = ("mean",)
+    mixed: bool = False
+
+    @property
+    def embeddings(self) -> list[str]:
+        """`embedding`, or `embedding_layer_08`, `embedding_max` or `embedding_max_layer_08` where there are several
+        layers, methods or both. The first layer by every method, then the next layer."""
+        prefixes = ["embedding"] if len(self.methods) == 1 else [f"embedding_{method}" for method in self.methods]
+        return [prefix + suffix for suffix in self._suffixes for prefix in prefixes]
+
+    @property
+    def frames(self) -> list[str]:
+        """`frames`, or `frames_layer_08` where there are several layers."""
+        return [f"frames{suffix}" for suffix in self._suffixes]
+
+    @property
+    def _suffixes(self) -> list[str]:
+        return [""] if self.mixed or len(self.layers) == 1 else [f"_layer_{layer:02d}" for layer in self.layers]
 
 
 PLANNED = pa.schema(
@@ -83,24 +107,26 @@ PLANNED = pa.schema(
 )
 """What planning adds to the inventory's columns."""
 
-_MAX_LAYERS = 100
+_LAYERS = range(100)
+_METHODS = ("mean", "mean_std", "max", "attention")
 RESERVED_COLUMNS = frozenset(
     {*INVENTORY.names, *PLANNED.names, *UTTERANCES_HEAD.names, *REJECTS.names}
-    | {WAVEFORM.name, SAMPLE_BYTES.name, "embedding", "frames"}
-    | {f"{prefix}_layer_{layer:02d}" for prefix in ("embedding", "frames") for layer in range(_MAX_LAYERS)}
+    | {WAVEFORM.name, SAMPLE_BYTES.name}
+    | {name for layers in (_LAYERS, [0]) for name in Vectors(layers).embeddings + Vectors(layers).frames}
+    | {name for layers in (_LAYERS, [0]) for name in Vectors(layers, _METHODS).embeddings}
 )
 """Names that a source's own columns cannot have."""
 
 
-def utterances_schema(layers: list[int], extra: pa.Schema) -> pa.Schema:
-    """Schema of the `utterances` table: fixed head, one vector per kept layer, the source's own columns, language."""
-    vectors = [pa.field(name, VECTOR) for name in vector_columns("embedding", layers)]
-    return pa.schema([*UTTERANCES_HEAD, *vectors, RUN_ID, *extra, LANGUAGE])
+def utterances_schema(vectors: Vectors, extra: pa.Schema) -> pa.Schema:
+    """Schema of the `utterances` table: fixed head, the run's vectors, the source's own columns, language."""
+    embeddings = [pa.field(name, VECTOR) for name in vectors.embeddings]
+    return pa.schema([*UTTERANCES_HEAD, *embeddings, RUN_ID, *extra, LANGUAGE])
 
 
-def frames_schema(layers: list[int]) -> pa.Schema:
+def frames_schema(vectors: Vectors) -> pa.Schema:
     """Schema of the `frames` table: one (T, D) matrix per kept layer and utterance."""
-    matrices = [pa.field(name, FRAMES) for name in vector_columns("frames", layers)]
+    matrices = [pa.field(name, FRAMES) for name in vectors.frames]
     head = [
         pa.field("utterance_id", pa.string()),
         pa.field("num_frames", pa.int32()),

@@ -63,7 +63,7 @@ class Bench:
     Args:
         folder: temporary files.
         checkpoint: the model.
-        threads: CPU threads of the model in every row.
+        threads: CPU threads of the model in every row; in the job as many encoders of one thread, as it does by itself.
         overrides: more settings of the job, `section.key=value`.
     """
 
@@ -106,7 +106,7 @@ class Bench:
         facts = {
             "ready": watched.encoding_started or watched.started,
             "done": last_commit(sink / "utterances"),
-            "encoder_s": report["encoder_s"],
+            "encoder_s": report["encoder_s"] / report["num_encoders"],
             "audio_s": 3600 * report["audio_hours"],
             "num_frames": 1 - waste,
             "num_padding_frames": waste,
@@ -127,7 +127,7 @@ class Bench:
         config = {
             "source": {"uri": str(corpus.manifest)},
             "encoder": {"checkpoint": str(self.checkpoint), "device": "cpu"},
-            "cluster": {"num_encoders": 1, "cpus_per_encoder": self.threads},
+            "cluster": {"num_encoders": self.threads, "cpus_per_encoder": 1},
             "sink": {"uri": str(folder / "sink")},
         }
         path = folder / "config.yaml"

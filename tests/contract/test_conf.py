@@ -2,14 +2,16 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
 
 from w2vb_ray.config import EmbedConfig, load_config, yaml12
+from w2vb_ray.config.evaluate import EvaluateConfig
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = {"embed": EmbedConfig}  # a job's folder under conf/ -> its config
+CONFIGS = {"embed": EmbedConfig, "evaluate": EvaluateConfig}  # a job's folder under conf/ -> its config
 NOT_CONFIGS = {"deploy"}  # manifests of other programs
 FILES = sorted(
     path for path in (ROOT / "conf").glob("*/**/*.yaml") if path.relative_to(ROOT).parts[1] not in NOT_CONFIGS
@@ -39,7 +41,7 @@ def test_loads_and_says_what_it_is_for(path):
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_names_only_what_differs_from_the_defaults(path):
-    values = yaml12.parse(path.read_text(encoding="utf-8"))
+    values = yaml12.parse(path.read_text(encoding="utf-8")) or {}
     assert list(_defaults_repeated(CONFIGS[job_of(path)], values)) == []
 
 
@@ -68,7 +70,7 @@ FIXED_VALUES = {
     "source.format": {"auto", "folder", "manifest"},
     "encoder.precision": {"fp32", "bf16", "fp16", "int8", "auto"},
     "encoder.device": {"auto", "cpu", "cuda"},
-    "pooling.method": {"mean", "mean_std", "max"},
+    "pooling.method": {"mean", "mean_std", "max", "attention"},
 }
 FIXED_DEFAULTS = {
     "source.format": "auto",
@@ -93,7 +95,8 @@ def test_the_fixed_keys_of_the_contract_are_there(key):
     if key in FIXED_DEFAULTS:
         assert field.default == FIXED_DEFAULTS[key]
     if key in FIXED_VALUES:
-        assert set(field.annotation.__args__) >= FIXED_VALUES[key]
+        alternatives = get_args(field.annotation)  # values, or types that have them
+        assert {value for one in alternatives for value in get_args(one) or [one]} >= FIXED_VALUES[key]
 
 
 def test_command_lines_in_comments_name_existing_files():

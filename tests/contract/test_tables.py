@@ -24,6 +24,14 @@ language: string
 """
 ONE_VECTOR = "embedding: list<item: float>"
 TWO_VECTORS = "embedding_layer_08: list<item: float>\nembedding_layer_24: list<item: float>"
+TWO_METHODS = "embedding_mean: list<item: float>\nembedding_max: list<item: float>"
+FOUR_VECTORS = """
+embedding_mean_layer_08: list<item: float>
+embedding_max_layer_08: list<item: float>
+embedding_mean_layer_24: list<item: float>
+embedding_max_layer_24: list<item: float>
+""".strip()
+BOTH = ["mean", "max"]
 
 FRAMES = """
 utterance_id: string
@@ -51,14 +59,32 @@ def text_of(columns):
     return "\n".join(f"{field.name}: {field.type}{'' if field.nullable else ' not null'}" for field in columns)
 
 
-@pytest.mark.parametrize(("layers", "vectors"), [([24], ONE_VECTOR), ([8, 24], TWO_VECTORS)])
-def test_utterances(layers, vectors):
-    assert text_of(schema.utterances_schema(layers, OWN)) == UTTERANCES.format(vectors=vectors).strip()
+@pytest.mark.parametrize(
+    ("made", "vectors"),
+    [
+        (schema.Vectors([24]), ONE_VECTOR),
+        (schema.Vectors([24], ["max"]), ONE_VECTOR),
+        (schema.Vectors([8, 24], mixed=True), ONE_VECTOR),
+        (schema.Vectors([8, 24]), TWO_VECTORS),
+        (schema.Vectors([24], BOTH), TWO_METHODS),
+        (schema.Vectors([8, 24], BOTH), FOUR_VECTORS),
+        (schema.Vectors([8, 24], BOTH, mixed=True), TWO_METHODS),
+    ],
+)
+def test_utterances(made, vectors):
+    assert text_of(schema.utterances_schema(made, OWN)) == UTTERANCES.format(vectors=vectors).strip()
 
 
-@pytest.mark.parametrize(("layers", "matrices"), [([24], ONE_MATRIX), ([8, 24], TWO_MATRICES)])
-def test_frames(layers, matrices):
-    assert text_of(schema.frames_schema(layers)) == FRAMES.format(matrices=matrices).strip()
+@pytest.mark.parametrize(
+    ("made", "matrices"),
+    [
+        (schema.Vectors([24], BOTH), ONE_MATRIX),
+        (schema.Vectors([8, 24], BOTH), TWO_MATRICES),
+        (schema.Vectors([8, 24], mixed=True), ONE_MATRIX),
+    ],
+)
+def test_frames(made, matrices):
+    assert text_of(schema.frames_schema(made)) == FRAMES.format(matrices=matrices).strip()
 
 
 def test_rejects():

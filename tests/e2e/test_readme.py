@@ -23,6 +23,7 @@ READERS = sorted((ROOT / "docs/reading").glob("with_*.py"))
 DEMO = ".venv/bin/python -m jobs.embed conf/embed/demo.yaml"
 SUBMIT = "ray job submit --address http://HEAD:8265 --working-dir . -- python -m jobs.embed conf/embed/s3.yaml"
 PRINT_CONFIG = "python -m jobs.embed speech.yaml 'encoder.layers=[8, 16]' sink.frames=true --print-config"
+SELFCHECK = "python -m jobs.evaluate conf/evaluate/selfcheck.yaml encoder.precision=fp32"
 ENDPOINTS = [f"{section}.storage.endpoint_url=http://127.0.0.1:9000" for section in ("source", "sink")]
 
 COVERED = {
@@ -34,6 +35,7 @@ COVERED = {
     "source .venv/bin/activate": "comes with every venv",
     "python -m jobs.embed speech.yaml": "test_the_first_config_of_ones_own",
     PRINT_CONFIG: "test_print_config",
+    SELFCHECK: "test_the_selfcheck and test_evaluate_job.py",
     "python -m jobs.embed conf/embed/s3.yaml": "test_s3_commands and test_embed_s3.py",
     f"python -m jobs.embed conf/embed/s3.yaml {' '.join(ENDPOINTS)}": "test_s3_commands and test_embed_s3.py",
     'export RAY_AUTH_MODE=token RAY_AUTH_TOKEN="$(ray get-auth-token --generate)"': "test_ray_makes_a_token",
@@ -137,6 +139,15 @@ def test_print_config(speech):
     shown = yaml.safe_load(done.stdout)
     assert shown["encoder"]["layers"] == [8, 16]
     assert shown["sink"]["frames"] is True
+
+
+def test_the_selfcheck():
+    quick = ["selfcheck.max_duration_s=1", "selfcheck.num_trials=2", "encoder.device=cpu"]
+    done = run([*shlex.split(SELFCHECK), *quick])
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = [without_numbers(line) for line in done.stdout.splitlines()]
+    shown = after(SELFCHECK, "text").splitlines()
+    assert [line for line in shown if line != "..." and without_numbers(line) not in printed] == []
 
 
 @pytest.mark.parametrize("overrides", [[], ENDPOINTS], ids=["aws", "endpoint"])

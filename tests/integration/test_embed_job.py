@@ -83,8 +83,8 @@ def test_every_utterance_is_embedded_or_rejected_with_its_reason(embedded: tuple
 def test_tables_have_the_contract_columns(embedded: tuple[Path, Path, str]) -> None:
     _, sink, _ = embedded
     utterances, frames = jobs.table(sink, "utterances"), jobs.table(sink, "frames")
-    assert utterances.column_names == schema.utterances_schema([4], pa.schema([])).names
-    assert frames.column_names == schema.frames_schema([4]).names
+    assert utterances.column_names == schema.utterances_schema(schema.Vectors([4]), pa.schema([])).names
+    assert frames.column_names == schema.frames_schema(schema.Vectors([4])).names
     assert jobs.ids(frames) == jobs.ids(utterances)
     one = {row["utterance_id"]: row for row in frames.to_pylist()}
     for row in utterances.to_pylist():

@@ -1,4 +1,5 @@
 import io
+from typing import get_args
 
 import pyarrow as pa
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from w2vb_ray import schema
+from w2vb_ray.config.sections import PoolingMethod
 
 COLUMNS = pa.schema(
     [
@@ -95,14 +97,31 @@ def test_unpacking_copies_no_audio():
     ],
 )
 def test_one_layer_has_the_bare_name_several_have_numbers(layers, names):
-    assert schema.vector_columns("embedding", layers) == names
-    assert [name for name in schema.utterances_schema(layers, pa.schema([])).names if name.startswith("emb")] == names
-    assert [name.replace("frames", "embedding") for name in schema.frames_schema(layers).names[3:-2]] == names
+    vectors = schema.Vectors(layers)
+    assert vectors.embeddings == names
+    assert [name for name in schema.utterances_schema(vectors, pa.schema([])).names if name.startswith("emb")] == names
+    assert [name.replace("frames", "embedding") for name in schema.frames_schema(vectors).names[3:-2]] == names
+
+
+def test_several_methods_stand_side_by_side_layer_after_layer():
+    names = ["embedding_max_layer_16", "embedding_mean_layer_16", "embedding_max_layer_00", "embedding_mean_layer_00"]
+    assert schema.Vectors([16, 0], ["max", "mean"]).embeddings == names
+    assert schema.Vectors([16, 0], ["max", "mean"]).frames == ["frames_layer_16", "frames_layer_00"]
+    assert schema.Vectors([0], ["max", "mean"]).embeddings == ["embedding_max", "embedding_mean"]
+
+
+def test_a_mixture_of_layers_is_one():
+    assert schema.Vectors([16, 0], mixed=True).embeddings == ["embedding"]
+    assert schema.Vectors([16, 0], ["max", "mean"], mixed=True).embeddings == ["embedding_max", "embedding_mean"]
+    assert schema.Vectors([16, 0], ["max", "mean"], mixed=True).frames == ["frames"]
 
 
 def test_every_column_of_the_pipeline_is_reserved():
-    tables = [schema.utterances_schema([0, 24], pa.schema([])), schema.frames_schema([0, 24]), schema.REJECTS]
-    for fixed in (schema.INVENTORY, schema.PLANNED, *tables):
+    methods = get_args(PoolingMethod)
+    made = [schema.Vectors(layers, some) for layers in ([0, 24], [0]) for some in (methods, methods[:1])]
+    tables = [schema.utterances_schema(vectors, pa.schema([])) for vectors in made]
+    tables += [schema.frames_schema(vectors) for vectors in made]
+    for fixed in (schema.INVENTORY, schema.PLANNED, schema.REJECTS, *tables):
         assert set(fixed.names) - {"frame_rate_hz"} <= schema.RESERVED_COLUMNS
 
 

@@ -1,12 +1,13 @@
 """Sections that several jobs share: where audio comes from, how it is decoded, what encodes it, where Ray runs."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from w2vb_ray.config.section import Section
 
 StorageOptions = dict[str, Any]
+PoolingMethod = Literal["mean", "mean_std", "max", "attention"]
 
 
 class SourceSection(Section):
@@ -65,26 +66,53 @@ class EncoderSection(Section):
     """`auto` is CUDA where the encoder finds a GPU."""
     layers: list[int] = [-1]
     """Hidden layers to keep: 0 is the input of the first layer, negative counts from the end."""
+    layer_weights: list[Annotated[float, Field(allow_inf_nan=False)]] | None = None
+    """Mix the kept layers, frame by frame, into one: the sum of each times its weight, taken as given (weights need
+    not sum to 1). Unset keeps the layers apart."""
     storage: StorageOptions = {}
     """fsspec options of the checkpoint's store."""
+
+    @field_validator("layer_weights")
+    @classmethod
+    def _one_weight_per_layer(cls, weights: list[float] | None, info: ValidationInfo) -> list[float] | None:
+        layers = info.data.get("layers")  # missing when it has an error of its own
+        if weights is not None and layers is not None and len(weights) != len(layers):
+            raise ValueError(f"must have one weight for each of encoder.layers ({len(layers)})")
+        return weights
 
 
 class PoolingSection(Section):
     """How frames become one vector."""
 
-    method: Literal["mean", "mean_std", "max"] = "mean"
-    """`mean_std` concatenates mean and standard deviation, so its vectors have twice the model's dimension."""
+    method: PoolingMethod | list[PoolingMethod] = "mean"
+    """One, or a list that shares one forward. `mean_std` concatenates mean and standard deviation, so its vectors have
+    twice the model's dimension. `attention` is a trained head in the checkpoint's folder."""
+    normalise: bool = False
+    """Divide every vector by its L2 norm; a vector of zeros stays one."""
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _known_and_distinct(cls, method: Any) -> Any:
+        known, methods = get_args(PoolingMethod), method if isinstance(method, list) else [method]
+        if not methods or any(one not in known for one in methods) or len(set(methods)) < len(methods):
+            raise ValueError(f"must be one of {', '.join(known)}, or a list of different ones")
+        return method
+
+    @property
+    def methods(self) -> list[PoolingMethod]:
+        """`method` as a list, in the order given."""
+        return self.method if isinstance(self.method, list) else [self.method]
 
 
 class BatchingSection(Section):
     """How utterances become micro-batches."""
 
     max_frames: Annotated[int, Field(gt=0)] | None = None
-    """Frame budget of one micro-batch, in 20 ms frames, padding included. Unset: 800 on CPU, where a longer
-    window goes alone, and 15000 on CUDA."""
+    """Frame budget of one micro-batch, in 20 ms frames, padding included; a longer window goes alone. Unset: 2048 on
+    CPU and 30000 on CUDA for models that are packed without padding, 800 and 15000 for those that are padded."""
     attention_frames: int = Field(default=600, gt=0)
-    """Length in frames at which an utterance's attention costs as much as the rest of the model; an utterance of L
-    frames takes L + L²/attention_frames of the budget."""
+    """Of padded models: length in frames at which an utterance's attention costs as much as the rest of the model; an
+    utterance of L frames takes L + L²/attention_frames of the budget."""
 
 
 class ClusterSection(Section):
@@ -94,11 +122,12 @@ class ClusterSection(Section):
     """`local` starts Ray on this machine, `auto` finds the cluster this machine is part of, else a cluster's address.
     A job that `ray job submit` started uses the cluster it was submitted to, whatever stands here."""
     num_encoders: Annotated[int, Field(gt=0)] | None = None
-    """Size of the encoder pool. Unset: one per GPU of the cluster, or one where there is none."""
+    """Size of the encoder pool. Unset: one per GPU of the cluster; where there is none, as many of one thread as the
+    cores, the memory and the number of units allow."""
     gpus_per_encoder: Annotated[float, Field(ge=0)] | None = None
     """Unset: 1 when the encoder runs on CUDA, else 0."""
     cpus_per_encoder: Annotated[int, Field(gt=0)] | None = None
-    """Threads of an encoder. Unset: 1 on CUDA; on CPU all cores of the smallest node, shared among its encoders."""
+    """Threads of an encoder. Unset: 1 on CUDA; on CPU the cores of the smallest node, shared among its encoders."""
     num_cpus: Annotated[int, Field(gt=0)] | None = None
     """Logical CPUs of a local Ray. Unset: the machine's cores, and at least what the job needs."""
     num_gpus: Annotated[int, Field(ge=0)] | None = None

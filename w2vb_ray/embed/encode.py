@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from w2vb_ray import schema
 from w2vb_ray.config.embed import EmbedConfig
+from w2vb_ray.embed.provenance import vectors_of
 from w2vb_ray.encoder import Embeddings, Encoder, load_encoder
 from w2vb_ray.errors import RejectReason
 
@@ -27,6 +28,7 @@ class EncodeUnits:
         self._encoder: Encoder = load_encoder(
             config.encoder, config.pooling, config.batching, config.audio, num_threads=num_threads
         )
+        self._vectors = vectors_of(config, self._encoder.layers)
         # What is compiled or loaded at first use belongs to the start, and a broken model should show there.
         self._encoder.encode([np.zeros(WARM_UP_SAMPLES, np.int16)])
 
@@ -46,7 +48,7 @@ class EncodeUnits:
             "encode_s": time.perf_counter() - started,
             "encode_started": started_at,
         }
-        encoded = with_embeddings(rows.drop_columns(["waveform", "sample_bytes"]), fine, found, self._encoder.layers)
+        encoded = with_embeddings(rows.drop_columns(["waveform", "sample_bytes"]), fine, found, self._vectors)
         packed = schema.pack(encoded, unit)
         for name, value in cost.items():
             packed = packed.append_column(name, pa.array([value], schema.DESCRIPTOR.field(name).type))
@@ -59,14 +61,14 @@ def waveform_of(rows: pa.Table, index: int) -> np.ndarray:
     return np.frombuffer(rows["waveform"][index].as_buffer(), kind)
 
 
-def with_embeddings(rows: pa.Table, fine: np.ndarray, found: list[Embeddings], layers: list[int]) -> pa.Table:
-    """Add `num_frames` and one vector column per layer (and one column of raw float32 frames when they were kept).
+def with_embeddings(rows: pa.Table, fine: np.ndarray, found: list[Embeddings], vectors: schema.Vectors) -> pa.Table:
+    """Add `num_frames` and the columns of vectors (and those of raw float32 frames when they were kept).
 
     Args:
         rows: (N) rows.
         fine: (M,) indices of the rows that were encoded.
         found: (M) embeddings, in the same order.
-        layers: the kept layers. An utterance with a value that is not finite becomes a reject.
+        vectors: what each holds. An utterance with a value that is not finite becomes a reject.
     """
     by_row: list[Embeddings | None] = [None] * rows.num_rows
     broken = np.zeros(rows.num_rows, bool)
@@ -77,11 +79,11 @@ def with_embeddings(rows: pa.Table, fine: np.ndarray, found: list[Embeddings], l
         rows, by_row = _reject(rows, broken), [None if bad else e for e, bad in zip(by_row, broken, strict=True)]
     num_frames = pa.array([None if e is None else e.num_frames for e in by_row], pa.int32())
     rows = rows.append_column("num_frames", num_frames)
-    for layer, name in enumerate(schema.vector_columns("embedding", layers)):
-        vectors = [None if e is None else e.pooled[layer] for e in by_row]
-        rows = rows.append_column(name, pa.array(vectors, schema.VECTOR))
+    for index, name in enumerate(vectors.embeddings):
+        pooled = [None if e is None else e.pooled[index] for e in by_row]
+        rows = rows.append_column(name, pa.array(pooled, schema.VECTOR))
     if any(e.frames is not None for e in found):
-        for layer, name in enumerate(schema.vector_columns("frames", layers)):
+        for layer, name in enumerate(vectors.frames):
             raw = [None if e is None or e.frames is None else _bytes(e.frames[layer]) for e in by_row]
             rows = rows.append_column(name, pa.array(raw, pa.large_binary()))
     return rows

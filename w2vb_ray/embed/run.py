@@ -51,6 +51,7 @@ class EmbedRun:
         self.run_id = new_run_id()
         self.started = datetime.now(UTC)
         self.tally = Tally()
+        self._num_encoders = 0
         self._clock = time.monotonic()
         self._checkpoint: Checkpoint
         self._folder = RunFolder(config.sink.uri, config.sink.storage, self.run_id)
@@ -94,7 +95,7 @@ class EmbedRun:
             if not plan.units:
                 self._claim.release()
                 return self._finish(ExitCode.DONE, plan, None)
-            pool = self._connect()
+            pool = self._connect(len(plan.units))
             provenance = Provenance.of(self.config, self._checkpoint, self.config.encoder.precision)
             provenance.check(self._tables[UTTERANCES].properties, self.config.sink.uri)
             if self._hold(self._layouts(provenance, rows.schema)):
@@ -113,19 +114,21 @@ class EmbedRun:
         self.console.print(line, soft_wrap=True, highlight=False)
         return plan
 
-    def _connect(self) -> cluster.EncoderPool:
+    def _connect(self, num_units: int) -> cluster.EncoderPool:
         """Start or join Ray, resolve everything that was `auto`, and record the resolved config."""
         if not ray.is_initialized():
             with stage(self.console, "starting Ray"):
                 cluster.connect(self.config.cluster)
-        weights_bytes = sum(file.stat().st_size for file in self._checkpoint.path.glob("*.safetensors"))
+        weights_bytes = sum(file.stat().st_size for file in self._checkpoint.weights)
         pool = cluster.fit_pool(
             self.config.cluster,
             self.config.encoder,
             cluster.nodes(),
             memory_bytes=pipeline.ENCODER_MEMORY_BYTES + 2 * weights_bytes,
             task_memory_bytes=pipeline.READ_MEMORY_BYTES + pipeline.WRITE_MEMORY_BYTES,
+            num_units=num_units,
         )
+        self._num_encoders = pool.size
         precision = self.config.encoder.precision
         if precision == "auto":
             precision = "bf16" if pool.device == "cuda" else "fp32"
@@ -135,11 +138,11 @@ class EmbedRun:
 
     def _layouts(self, provenance: Provenance, inventory: pa.Schema) -> dict[str, Layout]:
         columns = {
-            UTTERANCES: schema.utterances_schema(provenance.layers, schema.extra_fields(inventory)),
+            UTTERANCES: schema.utterances_schema(provenance.vectors, schema.extra_fields(inventory)),
             REJECTS: schema.REJECTS,
         }
         if self.config.sink.frames:
-            columns[FRAMES] = schema.frames_schema(provenance.layers)
+            columns[FRAMES] = schema.frames_schema(provenance.vectors)
         return {name: Layout(fields, provenance.properties) for name, fields in columns.items()}
 
     def _hold(self, layouts: Mapping[str, Layout]) -> bool:
@@ -154,7 +157,7 @@ class EmbedRun:
 
     def _embed(self, plan: Plan, pool: cluster.EncoderPool, provenance: Provenance) -> ExitCode:
         sink = self.config.sink
-        task = WriteTask(sink.uri, sink.storage, provenance.layers, self.run_id, provenance.properties)
+        task = WriteTask(sink.uri, sink.storage, provenance.vectors, self.run_id, provenance.properties)
         committer = Committer(self._claim, self._tables, plan, task)
         self._folder.write_config(self.config)
         pipeline.configure()
@@ -217,6 +220,7 @@ class EmbedRun:
             "trained": not self._checkpoint.untrained,
             "precision": self.config.encoder.precision,
             "device": self.config.encoder.device,
+            "num_encoders": self._num_encoders,
         }
         self._folder.write_config(self.config)
         self._folder.write_report(report(self.tally, plan, **facts))

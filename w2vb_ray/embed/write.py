@@ -28,14 +28,14 @@ class WriteTask:
     Args:
         sink_uri: folder of the tables.
         options: fsspec options of its store.
-        layers: the kept hidden layers.
+        vectors: what the encoder made.
         run_id: goes into every row.
         properties: what made the vectors; goes into every file's metadata, for readers without Delta.
     """
 
     sink_uri: str
     options: Mapping[str, Any]
-    layers: list[int]
+    vectors: schema.Vectors
     run_id: str
     properties: Mapping[str, str]
 
@@ -99,11 +99,11 @@ def write_file(name: str, rows: pa.Table, language: str, task: WriteTask) -> Dat
 
 def _utterances(rows: pa.Table, task: WriteTask) -> pa.Table:
     rows = rows.append_column(schema.RUN_ID, pa.array([task.run_id] * rows.num_rows, pa.string()))
-    for name in schema.vector_columns("embedding", task.layers):
+    for name in task.vectors.embeddings:
         index = rows.column_names.index(name)
         rows = rows.set_column(index, pa.field(name, schema.VECTOR), _rounded_vectors(rows[name]))
     extra = pa.schema([field for field in rows.schema if field.name not in schema.RESERVED_COLUMNS])
-    return rows.select(schema.utterances_schema(task.layers, extra).names)
+    return rows.select(schema.utterances_schema(task.vectors, extra).names)
 
 
 def _rounded_vectors(column: pa.ChunkedArray) -> pa.ListArray:
@@ -112,7 +112,7 @@ def _rounded_vectors(column: pa.ChunkedArray) -> pa.ListArray:
 
 
 def _has_frames(rows: pa.Table, task: WriteTask) -> bool:
-    return schema.vector_columns("frames", task.layers)[0] in rows.column_names
+    return task.vectors.frames[0] in rows.column_names
 
 
 def _frames(rows: pa.Table, task: WriteTask) -> pa.Table:
@@ -123,9 +123,9 @@ def _frames(rows: pa.Table, task: WriteTask) -> pa.Table:
         "run_id": pa.array([task.run_id] * rows.num_rows, pa.string()),
         "language": rows["language"],
     }
-    for name in schema.vector_columns("frames", task.layers):
+    for name in task.vectors.frames:
         columns[name] = _matrices(rows[name], rows["num_frames"].to_numpy())
-    return pa.table(columns).select(schema.frames_schema(task.layers).names)
+    return pa.table(columns).select(schema.frames_schema(task.vectors).names)
 
 
 def _matrices(raw: pa.ChunkedArray, num_frames: np.ndarray) -> pa.Array:

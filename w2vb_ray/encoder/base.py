@@ -13,8 +13,11 @@ class Embeddings:
 
     Args:
         num_frames: T, the number of 20 ms frames.
-        pooled: one float32 (D,), or (2D,) for `mean_std`, per kept layer, in the order of `Encoder.layers`.
-        frames: one float32 (T, D) per kept layer, when asked for. Frame t covers [t * 20 ms, t * 20 ms + 25 ms).
+        pooled: float32 vectors: of the first kept layer one per pooling method, then those of the next layer, in the
+            order of the configuration; of layers that are mixed, those of the mixture. (D,), for `mean_std` (2D,), for
+            `attention` (H·D,).
+        frames: one float32 (T, D) per kept layer, or one of the mixture, when asked for. Frame t covers
+            [t * 20 ms, t * 20 ms + 25 ms).
     """
 
     num_frames: int
@@ -47,7 +50,7 @@ class Encoder(Protocol):
     Attributes:
         num_layers: layers of the model; hidden states are numbered 0 (input of the first) to `num_layers` (output).
         dimension: D of one hidden state.
-        layers: kept hidden states, non-negative, in the order of the configuration.
+        layers: kept (or mixed) hidden states, non-negative, in the order of the configuration.
         precision: `fp32`, `bf16` or `fp16`.
         device: `cpu` or `cuda`.
         stats: real and padding frames seen so far.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 WAVEFORM_MODEL_TYPES = ("wav2vec2", "wav2vec2-conformer", "hubert", "wavlm", "data2vec-audio")
 MODEL_TYPES = ("wav2vec2-bert", *WAVEFORM_MODEL_TYPES)
 
+ATTENTION_WEIGHTS = "attention_pooling.safetensors"  # beside the model's, and none of them: see `attention_head`
+
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -29,7 +31,7 @@ class Checkpoint:
     Args:
         path: the folder, loadable by plain transformers.
         name: what the user wrote.
-        weights_sha256: hex digest over the contents of the safetensors files, in the order of their names.
+        weights_sha256: hex digest over the contents of `weights`.
         config: `config.json`.
         num_layers: layers of the model.
         dimension: D of its hidden states.
@@ -45,6 +47,11 @@ class Checkpoint:
     model_type: str
 
     @property
+    def weights(self) -> list[Path]:
+        """The model's safetensors files, in the order of their names."""
+        return _weights(self.path)
+
+    @property
     def untrained(self) -> bool:
         """True for random weights (`embedded`): `config.json` says `"w2vb_ray": {"trained": false}`."""
         return self.config.get("w2vb_ray", {}).get("trained") is False
@@ -54,7 +61,7 @@ class Checkpoint:
         """The feature extractor's settings; empty when the checkpoint has none."""
         for name, key in (("preprocessor_config.json", None), ("processor_config.json", "feature_extractor")):
             if (self.path / name).is_file():
-                settings = _read_json(self.path / name, self.name)
+                settings = read_json(self.path / name, self.name)
                 return settings if key is None else settings.get(key, {})
         return {}
 
@@ -116,7 +123,7 @@ def _describe(path: Path, name: str) -> Checkpoint:
             f"encoder.checkpoint must be a transformers checkpoint, but '{name}' has no config.json; "
             "point it at the folder that save_pretrained wrote"
         )
-    config = _read_json(path / "config.json", name)
+    config = read_json(path / "config.json", name)
     model_type = config.get("model_type")
     if model_type not in MODEL_TYPES:
         raise CheckpointError(
@@ -156,8 +163,12 @@ def _check_frame_rate(config: dict[str, Any], name: str) -> None:
         )
 
 
+def _weights(path: Path) -> list[Path]:
+    return sorted(file for file in path.glob("*.safetensors") if file.name != ATTENTION_WEIGHTS)
+
+
 def _hash_weights(path: Path, name: str) -> str:
-    files = sorted(path.glob("*.safetensors"))
+    files = _weights(path)
     if not files:
         pickled = sorted(file.name for pattern in _PICKLED for file in path.glob(pattern))
         found = f"only {', '.join(pickled[:3])}" if pickled else "no weights"
@@ -183,7 +194,16 @@ def _size(config: dict[str, Any], key: str, name: str) -> int:
     return value
 
 
-def _read_json(path: Path, name: str) -> dict[str, Any]:
+def read_json(path: Path, name: str) -> dict[str, Any]:
+    """The object in a JSON file of a checkpoint.
+
+    Args:
+        path: the file.
+        name: what the user wrote for the checkpoint.
+
+    Raises:
+        CheckpointError: it holds anything else.
+    """
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as err:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from w2vb_ray.encoder.attention_head import read_attention_head
 from w2vb_ray.encoder.base import Encoder
 from w2vb_ray.encoder.batching import default_max_frames
 from w2vb_ray.encoder.checkpoint import Checkpoint, resolve_checkpoint, resolve_layers
@@ -9,7 +10,10 @@ from w2vb_ray.encoder.windows import window_limits
 from w2vb_ray.errors import ConfigError
 
 if TYPE_CHECKING:
-    from w2vb_ray.config.sections import AudioSection, BatchingSection, EncoderSection, PoolingSection
+    import torch
+
+    from w2vb_ray.config.sections import AudioSection, BatchingSection, EncoderSection, PoolingMethod, PoolingSection
+    from w2vb_ray.encoder.pooling import Pooling
 
 
 def load_encoder(
@@ -24,13 +28,13 @@ def load_encoder(
 
     Args:
         encoder: the model, its precision, device and layers.
-        pooling: how frames become one vector.
+        pooling: how frames become one vector, or several.
         batching: the frame budget; unset it is that of `batching.default_max_frames`. A longer window goes alone.
         audio: the longest window and its context.
         num_threads: torch's threads in this process; None leaves them.
 
     Raises:
-        CheckpointError: the checkpoint cannot be loaded.
+        CheckpointError: the checkpoint cannot be loaded, or lacks the attention head that is asked for.
         ConfigError: the device is missing, or the precision needs an exported artifact.
     """
     checkpoint = resolve_checkpoint(encoder)
@@ -73,15 +77,34 @@ def _load_torch(
         num_layers=checkpoint.num_layers,
         dimension=checkpoint.dimension,
         layers=layers,
+        layer_weights=encoder.layer_weights,
         precision=precision,
         device=device,
-        pooling=pooling.method,
+        poolings=[_pooling(method, checkpoint, encoder, torch.device(device)) for method in pooling.methods],
+        normalise=pooling.normalise,
         max_frames=batching.max_frames or default_max_frames(device, pads=forward.pads),
         attention_frames=batching.attention_frames,
         longest_window=longest,
         context=context,
     )
     return TorchEncoder(forward, frontend, settings)
+
+
+def _pooling(
+    method: "PoolingMethod", checkpoint: Checkpoint, encoder: "EncoderSection", device: "torch.device"
+) -> "Pooling":
+    from w2vb_ray.encoder.attention_pooling import AttentionPooling
+    from w2vb_ray.encoder.pooling import Max, Mean, MeanStd
+
+    match method:
+        case "mean":
+            return Mean()
+        case "mean_std":
+            return MeanStd()
+        case "max":
+            return Max()
+        case "attention":
+            return AttentionPooling(read_attention_head(checkpoint, encoder), device)
 
 
 def _device(wanted: str, *, cuda_available: bool) -> str:

@@ -5,7 +5,6 @@ i is rows `starts[i]` to `starts[i] + lengths[i]` of one (N, D) matrix.
 """
 
 from collections.abc import Sequence
-from functools import cached_property
 from itertools import accumulate
 
 import torch
@@ -27,29 +26,25 @@ class Packing:
         lengths: as given.
         starts: first row of each input.
         num_rows: N.
+        inputs: (N,) int32, which input a row belongs to; B behind the last.
+        positions: (N,) int32, how many rows of its own input stand before a row.
     """
 
     def __init__(self, lengths: Sequence[int], device: torch.device, multiple: int = 1) -> None:
-        self.lengths, self._device = list(lengths), device
+        self.lengths = list(lengths)
         self.starts = list(accumulate(self.lengths, initial=0))[:-1]
         self.num_rows = -(-max(MIN_ROWS, sum(self.lengths)) // multiple) * multiple
+        # Plain attributes: torch's compiler cannot look into properties that are worked out once.
+        behind = self.num_rows - sum(self.lengths)
+        inputs = torch.arange(len(self.lengths) + 1).repeat_interleave(torch.tensor([*self.lengths, behind]))
+        starts = torch.tensor([*self.starts, sum(self.lengths)])
+        self.inputs = inputs.int().to(device)
+        self.positions = (torch.arange(self.num_rows) - starts[inputs]).int().to(device)
 
     @property
     def spans(self) -> list[slice]:
         """Rows of each input."""
         return [slice(start, start + length) for start, length in zip(self.starts, self.lengths, strict=True)]
-
-    @cached_property
-    def inputs(self) -> Tensor:
-        """(N,) int32: which input a row belongs to; B behind the last."""
-        counts = torch.tensor([*self.lengths, self.num_rows - sum(self.lengths)])
-        return torch.arange(len(counts), dtype=torch.int32).repeat_interleave(counts).to(self._device)
-
-    @cached_property
-    def positions(self) -> Tensor:
-        """(N,) int32: how many rows of its own input stand before a row."""
-        starts = torch.tensor([*self.starts, sum(self.lengths)], dtype=torch.int32, device=self._device)
-        return torch.arange(self.num_rows, dtype=torch.int32, device=self._device) - starts[self.inputs]
 
     def pack(self, inputs: Sequence[Tensor]) -> Tensor:
         """Each (L_i, F) -> (N, F)."""

@@ -5,13 +5,11 @@ Sums are float64: 3 hours are 540,000 frames, and an utterance must get the same
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-
-PoolingMethod = Literal["mean", "mean_std", "max"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,54 +18,95 @@ class Partial:
 
     Args:
         count: frames seen.
-        rows: float64 (1, D) mean or maximum; for `mean_std` (2, D): mean, and squared deviations from it.
+        rows: float64 (K, C), see each `Pooling`.
     """
 
     count: int
     rows: np.ndarray
 
 
-def pool_windows(hidden: Tensor, cores: Sequence[slice], method: PoolingMethod) -> list[Partial]:
-    """Statistics of each window's kept frames: (N, D) -> B partials.
+class Pooling(Protocol):
+    """A way to make one vector of an utterance's frames."""
+
+    def statistics(self, frames: Tensor) -> Tensor:
+        """The `Partial.rows` of a window: (n, D) of any floating-point type -> (K, C) float64, on the same device."""
+        ...
+
+    def merge(self, a: Partial, b: Partial) -> np.ndarray:
+        """The `Partial.rows` of both sets of frames."""
+        ...
+
+    def finish(self, partial: Partial) -> np.ndarray:
+        """The embedding, float64, of the statistics of all frames."""
+        ...
+
+
+class Mean:
+    """(D,); rows are (1, D), the mean."""
+
+    def statistics(self, frames: Tensor) -> Tensor:
+        """See `Pooling`."""
+        return frames.sum(0, keepdim=True, dtype=torch.float64) / len(frames)
+
+    def merge(self, a: Partial, b: Partial) -> np.ndarray:
+        """See `Pooling`."""
+        return a.rows + (b.rows - a.rows) * (b.count / (a.count + b.count))
+
+    def finish(self, partial: Partial) -> np.ndarray:
+        """See `Pooling`."""
+        return partial.rows[0]
+
+
+class MeanStd:
+    """(2D,), mean and standard deviation (ddof 0, no epsilon: no gradient needs one).
+
+    Rows are (2, D): mean, and squared deviations from it.
+    """
+
+    def statistics(self, frames: Tensor) -> Tensor:
+        """See `Pooling`."""
+        mean = frames.sum(0, keepdim=True, dtype=torch.float64) / len(frames)
+        return torch.cat([mean, (frames - mean).square_().sum(0, keepdim=True)])
+
+    def merge(self, a: Partial, b: Partial) -> np.ndarray:
+        """See `Pooling`; the squared deviations as in Chan, Golub and LeVeque 1979."""
+        share = b.count / (a.count + b.count)
+        delta = b.rows[0] - a.rows[0]
+        return np.stack([a.rows[0] + delta * share, a.rows[1] + b.rows[1] + delta**2 * a.count * share])
+
+    def finish(self, partial: Partial) -> np.ndarray:
+        """See `Pooling`."""
+        return np.concatenate([partial.rows[0], np.sqrt(partial.rows[1] / partial.count)])
+
+
+class Max:
+    """(D,); rows are (1, D), the maximum."""
+
+    def statistics(self, frames: Tensor) -> Tensor:
+        """See `Pooling`."""
+        return frames.amax(0, keepdim=True).double()
+
+    def merge(self, a: Partial, b: Partial) -> np.ndarray:
+        """See `Pooling`."""
+        return np.maximum(a.rows, b.rows)
+
+    def finish(self, partial: Partial) -> np.ndarray:
+        """See `Pooling`."""
+        return partial.rows[0]
+
+
+def window_statistics(hidden: Tensor, cores: Sequence[slice], pooling: Pooling) -> Tensor:
+    """The `Partial.rows` of each window: (N, D) -> (B, K, C) float64, on the device of `hidden`.
 
     Args:
         hidden: hidden states of one layer, the windows' frames end to end, any floating-point type.
         cores: B rows that count, one slice per window; at least one row each.
-        method: `mean`, `mean_std` or `max`.
+        pooling: what is to be made of them.
     """
-    rows = torch.stack([_statistics(hidden[core], method) for core in cores]).cpu().numpy()
-    return [Partial(core.stop - core.start, row) for core, row in zip(cores, rows, strict=True)]
+    return torch.stack([pooling.statistics(hidden[core]) for core in cores])
 
 
-def _statistics(frames: Tensor, method: PoolingMethod) -> Tensor:
-    """(n, D) -> (1, D) or (2, D) float64, see `Partial.rows`."""
-    if method == "max":
-        return frames.amax(0, keepdim=True).double()
-    mean = frames.sum(0, keepdim=True, dtype=torch.float64) / len(frames)
-    if method == "mean":
-        return mean
-    return torch.cat([mean, (frames - mean).square_().sum(0, keepdim=True)])
-
-
-def merge_partials(a: Partial, b: Partial, method: PoolingMethod) -> Partial:
-    """Statistics of both sets of frames (Chan, Golub and LeVeque 1979 for the squared deviations)."""
-    count = a.count + b.count
-    if method == "max":
-        return Partial(count, np.maximum(a.rows, b.rows))
-    share = b.count / count
-    delta = b.rows[0] - a.rows[0]
-    rows = [a.rows[0] + delta * share]
-    if method == "mean_std":
-        rows.append(a.rows[1] + b.rows[1] + delta**2 * a.count * share)
-    return Partial(count, np.stack(rows))
-
-
-def finish_pooling(partial: Partial, method: PoolingMethod) -> np.ndarray:
-    """The embedding: float32 (D,); for `mean_std` (2D,), the mean and then the standard deviation.
-
-    The standard deviation has ddof 0 and no epsilon (no gradient needs one).
-    """
-    rows = partial.rows
-    if method == "mean_std":
-        rows = np.stack([rows[0], np.sqrt(rows[1] / partial.count)])
-    return rows.reshape(-1).astype(np.float32)
+def unit_length(vector: np.ndarray) -> np.ndarray:
+    """A vector over its L2 norm; one that is zero or not finite (the caller rejects it) stays as it is."""
+    norm = np.linalg.norm(vector)
+    return vector / norm if 0 < norm < np.inf else vector

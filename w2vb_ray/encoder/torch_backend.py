@@ -14,7 +14,8 @@ from w2vb_ray.encoder.base import Embeddings, PaddingStats
 from w2vb_ray.encoder.batching import plan_equal_batches, plan_micro_batches, plan_packed_batches
 from w2vb_ray.encoder.forward import Forward
 from w2vb_ray.encoder.frontend import Frontend
-from w2vb_ray.encoder.pooling import Partial, PoolingMethod, finish_pooling, merge_partials, pool_windows
+from w2vb_ray.encoder.mixture import MIXTURE, MixedForward
+from w2vb_ray.encoder.pooling import Partial, Pooling, unit_length, window_statistics
 from w2vb_ray.encoder.windows import FRAMES_PER_S, Window, split_windows
 from w2vb_ray.errors import ConfigError
 
@@ -29,9 +30,11 @@ class Settings:
         num_layers: layers of the model.
         dimension: D.
         layers: kept hidden states, non-negative.
+        layer_weights: of each in their mixture; None keeps them apart.
         precision: `fp32`, `bf16` or `fp16`.
         device: `cpu` or `cuda`.
-        pooling: how frames become one vector.
+        poolings: how frames become one vector, several ways.
+        normalise: whether each vector is divided by its L2 norm.
         max_frames: frame budget of one micro-batch.
         attention_frames: length at which attention costs as much as the rest of the model.
         longest_window: in frames; None encodes in one piece.
@@ -41,9 +44,11 @@ class Settings:
     num_layers: int
     dimension: int
     layers: list[int]
+    layer_weights: list[float] | None
     precision: str
     device: str
-    pooling: PoolingMethod
+    poolings: list[Pooling]
+    normalise: bool
     max_frames: int
     attention_frames: int
     longest_window: int | None
@@ -59,10 +64,17 @@ class _Job(NamedTuple):
 
 
 class _Output(NamedTuple):
-    """What a micro-batch leaves of each kept layer: a partial per window, and its (L, D) core when frames are kept."""
+    """What a micro-batch leaves of each kept layer (or of `MIXTURE`), still on the model's device.
 
-    partials: dict[int, list[Partial]]
-    frames: dict[int, list[np.ndarray]]
+    Args:
+        cores: rows of each window that count.
+        statistics: (B, K, C) of each layer and pooling, see `pooling.window_statistics`.
+        frames: (sum of the cores, D), when frames are kept.
+    """
+
+    cores: list[slice]
+    statistics: dict[tuple[int, Pooling], Tensor]
+    frames: dict[int, Tensor]
 
 
 class TorchEncoder:
@@ -73,6 +85,10 @@ class TorchEncoder:
 
     def __init__(self, forward: Forward, frontend: Frontend, settings: Settings) -> None:
         self._forward, self._frontend, self._settings = forward, frontend, settings
+        self._outputs = settings.layers
+        if settings.layer_weights is not None:
+            weights = dict(zip(settings.layers, settings.layer_weights, strict=True))
+            self._forward, self._outputs = MixedForward(forward, weights), [MIXTURE]
         self._max_frames = settings.max_frames
         self.num_layers = settings.num_layers
         self.dimension = settings.dimension
@@ -99,15 +115,20 @@ class TorchEncoder:
         return [self._finish(collector) for collector in collectors]
 
     def _run(self, jobs: list[_Job], collectors: list["_Collector"]) -> None:
-        """Every job through the model, in ever smaller micro-batches when memory runs out."""
+        """Every job through the model, in ever smaller micro-batches when memory runs out.
+
+        What one micro-batch leaves is fetched when the next one has been handed to the device: a GPU never waits.
+        """
         pending = self._plan(jobs)
+        unfetched: tuple[list[_Job], _Output] | None = None
         while pending:
             batch = pending.pop(0)
             output = self._attempt(batch, keep_frames=collectors[batch[0].utterance].frames is not None)
             if output is not None:
                 self._count(batch)
-                for row, job in enumerate(batch):
-                    collectors[job.utterance].add(job.window, output, row)
+                if unfetched is not None:
+                    self._fetch(*unfetched, collectors)
+                unfetched = batch, output
                 continue
             # Outside the except block: a live traceback would keep the failed tensors in memory.
             if len(batch) == 1:
@@ -117,6 +138,18 @@ class TorchEncoder:
             self._max_frames = max(1, self._max_frames // 2)
             half = len(batch) // 2
             pending = [batch[:half], batch[half:], *self._plan([job for rest in pending for job in rest])]
+        if unfetched is not None:
+            self._fetch(*unfetched, collectors)
+
+    def _fetch(self, batch: list[_Job], output: _Output, collectors: list["_Collector"]) -> None:
+        """What a micro-batch left, from the device to its utterances."""
+        ends = np.cumsum([core.stop - core.start for core in output.cores])
+        for (layer, pooling), statistics in output.statistics.items():
+            for job, core, rows in zip(batch, output.cores, statistics.cpu().numpy(), strict=True):
+                collectors[job.utterance].add(layer, pooling, Partial(core.stop - core.start, rows))
+        for layer, frames in output.frames.items():
+            for job, kept in zip(batch, np.split(frames.cpu().numpy(), ends[:-1]), strict=True):
+                collectors[job.utterance].keep(layer, job.window, kept)
 
     def _plan(self, jobs: list[_Job]) -> list[list[_Job]]:
         lengths = [len(job.window) for job in jobs]
@@ -132,14 +165,13 @@ class TorchEncoder:
     def _attempt(self, batch: list[_Job], *, keep_frames: bool) -> _Output | None:
         """One micro-batch, or None when memory does not suffice."""
         cores = _cores([job.window for job in batch])
-        output = _Output({}, {})
+        output = _Output(cores, {}, {})
         try:
             for layer, hidden in self._forward([job.input for job in batch], [len(job.window) for job in batch]):
-                output.partials[layer] = pool_windows(hidden, cores, self._settings.pooling)
+                for pooling in self._settings.poolings:
+                    output.statistics[layer, pooling] = window_statistics(hidden, cores, pooling)
                 if keep_frames:  # a copy: the model goes on in the same memory
-                    kept = torch.cat([hidden[core] for core in cores]).float().cpu().numpy()
-                    ends = np.cumsum([core.stop - core.start for core in cores])
-                    output.frames[layer] = np.split(kept, ends[:-1])
+                    output.frames[layer] = torch.cat([hidden[core] for core in cores]).float()
             return output
         except RuntimeError as err:  # torch.OutOfMemoryError is one; CPU allocations only have a message
             if not is_out_of_memory(err):
@@ -154,13 +186,16 @@ class TorchEncoder:
 
     def _collector(self, num_frames: int, keep_frames: bool) -> "_Collector":
         shape = (num_frames, self.dimension)
-        frames = {layer: np.empty(shape, np.float32) for layer in self.layers} if keep_frames else None
-        return _Collector(num_frames, self._settings.pooling, {}, frames)
+        frames = {layer: np.empty(shape, np.float32) for layer in self._outputs} if keep_frames else None
+        return _Collector(num_frames, {}, frames)
 
     def _finish(self, collector: "_Collector") -> Embeddings:
-        pooled = [finish_pooling(collector.partials[layer], self._settings.pooling) for layer in self.layers]
-        frames = None if collector.frames is None else [collector.frames[layer] for layer in self.layers]
-        return Embeddings(collector.num_frames, pooled, frames)
+        poolings = self._settings.poolings
+        pooled = [pooling.finish(collector.partials[layer, pooling]) for layer in self._outputs for pooling in poolings]
+        if self._settings.normalise:
+            pooled = [unit_length(vector) for vector in pooled]
+        frames = None if collector.frames is None else [collector.frames[layer] for layer in self._outputs]
+        return Embeddings(collector.num_frames, [vector.astype(np.float32) for vector in pooled], frames)
 
 
 @dataclass(slots=True)
@@ -168,16 +203,17 @@ class _Collector:
     """Puts one utterance together again, window by window, in any order."""
 
     num_frames: int
-    method: PoolingMethod
-    partials: dict[int, Partial]
+    partials: dict[tuple[int, Pooling], Partial]
     frames: dict[int, np.ndarray] | None
 
-    def add(self, window: Window, output: _Output, row: int) -> None:
-        for layer, partials in output.partials.items():
-            seen, new = self.partials.get(layer), partials[row]
-            self.partials[layer] = new if seen is None else merge_partials(seen, new, self.method)
-        for layer, kept in (self.frames or {}).items():
-            kept[window.core_start : window.core_stop] = output.frames[layer][row]
+    def add(self, layer: int, pooling: Pooling, partial: Partial) -> None:
+        if seen := self.partials.get((layer, pooling)):
+            partial = Partial(seen.count + partial.count, pooling.merge(seen, partial))
+        self.partials[layer, pooling] = partial
+
+    def keep(self, layer: int, window: Window, frames: np.ndarray) -> None:
+        if self.frames is not None:
+            self.frames[layer][window.core_start : window.core_stop] = frames
 
 
 def is_out_of_memory(err: RuntimeError) -> bool:

@@ -12,6 +12,7 @@ from w2vb_ray.config.sections import ClusterSection, EncoderSection
 from w2vb_ray.errors import ClusterError
 
 RESERVED_CPUS = 2  # for reading and writing beside the encoders
+UNITS_PER_ENCODER = 2  # below which another encoder on CPUs is not worth loading the model once more
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,17 @@ def nodes() -> list[Node]:
 
 
 def fit_pool(
-    cluster: ClusterSection, encoder: EncoderSection, offered: Sequence[Node], memory_bytes: int, task_memory_bytes: int
+    cluster: ClusterSection,
+    encoder: EncoderSection,
+    offered: Sequence[Node],
+    memory_bytes: int,
+    task_memory_bytes: int,
+    num_units: int,
 ) -> EncoderPool:
     """Resolve the encoder pool against what the nodes offer.
+
+    On CPUs, unless told otherwise, there are as many encoders of one thread as cores, memory and work allow. They do
+    not wait for each other at the end of every matrix product, as threads do when something else needs a core.
 
     Args:
         cluster: what the config asks for.
@@ -94,6 +103,7 @@ def fit_pool(
         offered: the alive nodes.
         memory_bytes: memory of one encoder.
         task_memory_bytes: memory of one read and one write task.
+        num_units: units of work there are.
 
     Raises:
         ClusterError: the cluster cannot hold the pool and `RESERVED_CPUS` beside it; says what is missing.
@@ -105,7 +115,12 @@ def fit_pool(
     gpus = cluster.gpus_per_encoder if cluster.gpus_per_encoder is not None else float(device == "cuda")
     if device == "cuda" and gpus == 0:
         raise ClusterError("encoder.device is cuda, but cluster.gpus_per_encoder is 0; leave one of them unset")
-    size = cluster.num_encoders or max(1, sum(_shares(node.gpus, gpus) for node in offered) if gpus else 1)
+    if gpus:
+        size = cluster.num_encoders or max(1, sum(_shares(node.gpus, gpus) for node in offered))
+    else:
+        size = cluster.num_encoders or _default_size(
+            cluster.cpus_per_encoder or 1, offered, memory_bytes, task_memory_bytes, num_units
+        )
     cpus = cluster.cpus_per_encoder or _default_cpus(device, size, offered)
     places = sum(_places(node, cpus, gpus, memory_bytes) for node in offered)
     spare_cpus = sum(node.cpus for node in offered) - size * cpus
@@ -119,6 +134,15 @@ def fit_pool(
             "cluster.cpus_per_encoder, or add nodes"
         )
     return EncoderPool(size, device, cpus, gpus, cpus, memory_bytes)
+
+
+def _default_size(cpus: int, offered: Sequence[Node], memory_bytes: int, task_memory_bytes: int, num_units: int) -> int:
+    """Encoders on CPUs: at most one for every few units, and one at least, whose fit is checked by the caller."""
+    spare_cpus = sum(node.cpus for node in offered) - RESERVED_CPUS
+    spare_memory = sum(node.memory_bytes for node in offered) - task_memory_bytes
+    places = sum(_places(node, cpus, 0, memory_bytes) for node in offered)
+    fitting = min(places, spare_cpus // cpus, spare_memory // memory_bytes)
+    return max(1, int(min(fitting, num_units // UNITS_PER_ENCODER)))
 
 
 def _default_cpus(device: str, size: int, offered: Sequence[Node]) -> int:

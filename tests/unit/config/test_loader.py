@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from w2vb_ray.config import EmbedConfig, load_config, show_config
+from w2vb_ray.config import EmbedConfig, load_config, show_config, yaml12
 from w2vb_ray.config.secrets import redact
 from w2vb_ray.errors import ConfigError
 
@@ -53,6 +53,11 @@ def test_two_configs_do_not_share_their_defaults(load):
 
 OVERRIDES = {
     "encoder.layers=[4, 8]": lambda c: c.encoder.layers == [4, 8],
+    "encoder.layer_weights=[2]": lambda c: c.encoder.layer_weights == [2.0],
+    "pooling.method=max": lambda c: (c.pooling.method, c.pooling.methods) == ("max", ["max"]),
+    "pooling.method=[max]": lambda c: (c.pooling.method, c.pooling.methods) == (["max"], ["max"]),
+    "pooling.method=[mean, attention]": lambda c: c.pooling.methods == ["mean", "attention"],
+    "pooling.normalise=true": lambda c: c.pooling.normalise is True,
     "source.language=no": lambda c: c.source.language == "no",
     "source.language=": lambda c: c.source.language is None,
     "source.language=null": lambda c: c.source.language is None,
@@ -180,6 +185,41 @@ def test_a_bad_value_is_named_with_its_key(complaints, section, key, value):
     lines = complaints(MINIMAL, f"{section}.{key}={value}")
     assert [line.split(":")[0].split(" ")[0] for line in lines] == [f"{section}.{key}"]
     assert all(", but is " in line for line in lines)
+
+
+@pytest.mark.parametrize("value", ["median", "[]", "[mean, median]", "[max, max]", "[[max]]", "[{a: 1}]", "3", "null"])
+def test_pooling_methods_are_known_and_differ(complaints, value):
+    assert complaints(MINIMAL, f"pooling.method={value}") == [
+        "pooling.method: must be one of mean, mean_std, max, attention, or a list of different ones, "
+        f"but is {yaml12.parse(value)!r}"
+    ]
+
+
+@pytest.mark.parametrize(("layers", "weights"), [("[-1]", "[0.5, 0.5]"), ("[4, 8]", "[1.0]"), ("[4]", "[]")])
+def test_every_layer_of_a_mixture_has_a_weight(complaints, layers, weights):
+    assert complaints(MINIMAL, f"encoder.layers={layers}", f"encoder.layer_weights={weights}") == [
+        f"encoder.layer_weights: must have one weight for each of encoder.layers ({layers.count(',') + 1}), "
+        f"but is {weights}"
+    ]
+
+
+def test_a_mixture_of_broken_layers_complains_once(complaints):
+    (line,) = complaints(MINIMAL, "encoder.layers=[x]", "encoder.layer_weights=[1, 2]")
+    assert line.startswith("encoder.layers.0: ")
+
+
+@pytest.mark.parametrize("value", [".inf", ".nan", "x"])
+def test_weights_are_numbers(complaints, value):
+    (line,) = complaints(MINIMAL, f"encoder.layer_weights=[{value}]")
+    assert line.startswith("encoder.layer_weights.0: input should be a ")
+
+
+def test_the_merged_config_shows_how_vectors_are_made(load):
+    mixed = "encoder.layers=[4, 8]", "encoder.layer_weights=[1, 0.5]"
+    config = load(MINIMAL, *mixed, "pooling.method=[mean, max]", "pooling.normalise=true")
+    shown = yaml12.parse(show_config(config))
+    assert shown["encoder"]["layer_weights"] == [1.0, 0.5]
+    assert shown["pooling"] == {"method": ["mean", "max"], "normalise": True}
 
 
 @pytest.mark.parametrize("text", ["- a", "just text", "3"])

@@ -48,6 +48,7 @@ def planned(rows, reasons=()):
 def encoded(rows, layers=(4,), dimension=8, frames=False, seed=0):
     """Rows as they come out of the encoder; those with a `reason` have no vectors."""
     rng = np.random.default_rng(seed)
+    vectors = schema.Vectors(layers)
     full, matrices = [], []
     for row in rows:
         fine = row.get("reason") is None
@@ -68,7 +69,7 @@ def encoded(rows, layers=(4,), dimension=8, frames=False, seed=0):
             "sampling_rate": 44_100 if fine else None,
             "num_frames": num_frames if fine else None,
         }
-        for name in schema.vector_columns("embedding", list(layers)):
+        for name in vectors.embeddings:
             made[name] = row.get(name, rng.standard_normal(dimension).astype(np.float32)) if fine else None
         full.append(made)
         matrices.append(rng.standard_normal((num_frames, dimension)).astype(np.float32).tobytes() if fine else None)
@@ -77,11 +78,11 @@ def encoded(rows, layers=(4,), dimension=8, frames=False, seed=0):
         **{"in_utterances": pa.bool_(), "in_rejects": pa.bool_(), "start_s": pa.float64(), "end_s": pa.float64()},
         **{"reason": pa.string(), "detail": pa.string(), "duration_s": pa.float64(), "sampling_rate": pa.int32()},
         "num_frames": pa.int32(),
-        **dict.fromkeys(schema.vector_columns("embedding", list(layers)), schema.VECTOR),
+        **dict.fromkeys(vectors.embeddings, schema.VECTOR),
     }
     table = pa.Table.from_pylist(full, schema=pa.schema(list(types.items())))
     if frames:
-        for name in schema.vector_columns("frames", list(layers)):
+        for name in vectors.frames:
             table = table.append_column(name, pa.array(matrices, pa.large_binary()))
     return table
 

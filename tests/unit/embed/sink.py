@@ -11,11 +11,12 @@ from w2vb_ray.embed.holder import Holder
 from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, DataFile, Layout, Table, add_action, partition_path
 
 NAMES = (UTTERANCES, FRAMES, REJECTS)
+VECTORS = schema.Vectors([4])
 LAYOUTS = {
-    UTTERANCES: Layout(schema.utterances_schema([4], pa.schema([("text", pa.string())])), {"w2vb.pooling": "mean"}),
+    UTTERANCES: Layout(schema.utterances_schema(VECTORS, pa.schema([("text", pa.string())])), {"w2vb.pooling": "mean"}),
     REJECTS: Layout(schema.REJECTS, {"w2vb.pooling": "mean"}),
 }
-LAYOUTS_WITH_FRAMES = {**LAYOUTS, FRAMES: Layout(schema.frames_schema([4]), {})}
+LAYOUTS_WITH_FRAMES = {**LAYOUTS, FRAMES: Layout(schema.frames_schema(VECTORS), {})}
 WIDER = pa.schema([*LAYOUTS[UTTERANCES].columns, pa.field("speaker", pa.string())])
 
 HERE = Holder.this_process()

@@ -12,7 +12,7 @@ from w2vb_ray.embed.write import WriteTask, rounded, write_units
 from w2vb_ray.errors import TableHeld
 
 from .rows import NO_DUPLICATES, encoded, inventory, packed
-from .sink import DEAD, LAYOUTS, LAYOUTS_WITH_FRAMES, Died, Driver, open_tables
+from .sink import DEAD, LAYOUTS, LAYOUTS_WITH_FRAMES, VECTORS, Died, Driver, open_tables
 
 
 class Run:
@@ -35,7 +35,7 @@ class Run:
             inventory(rows), NO_DUPLICATES, live, PlanSection(unit_utterances=2, **plan), want_frames=self.frames
         )
         assert driver.hold(layouts)
-        self.task = WriteTask(str(folder), {}, [4], run_id, {"w2vb.pooling": "mean"})
+        self.task = WriteTask(str(folder), {}, VECTORS, run_id, {"w2vb.pooling": "mean"})
         self.committer = Committer(self.claim, self.tables, self.plan, self.task)
 
     def descriptors(self):
@@ -152,7 +152,7 @@ def test_one_file_loses_its_rows_one_batch_after_the_other(tmp_path):
     Run(tmp_path, "r0", rows("seed")).finish()
     run = Run(tmp_path, "r1", rows("seed"))
     table = encoded(rows(*"abcdef"))
-    (descriptor,) = write_units(packed(table), WriteTask(str(tmp_path), {}, [4], "r1", {})).to_pylist()
+    (descriptor,) = write_units(packed(table), WriteTask(str(tmp_path), {}, VECTORS, "r1", {})).to_pylist()
     run.committer.commit([descriptor])
     run.claim.release()
     second = Run(tmp_path, "r2", rows("seed") + rows(*"abcdef", version="v2"), layouts=LAYOUTS)

@@ -11,6 +11,7 @@ from w2vb_ray.encoder import Embeddings
 from w2vb_ray.encoder.base import PaddingStats
 
 LAYERS = [0, 4]
+VECTORS = schema.Vectors(LAYERS)
 NAMES = ["embedding_layer_00", "embedding_layer_04"]
 
 
@@ -33,7 +34,7 @@ def embeddings(value, num_frames=2, *, frames=False):
 
 def test_each_row_gets_its_own_vectors_and_rejects_none():
     found = with_embeddings(
-        rows("empty", None, "missing", None), np.array([1, 3]), [embeddings(10), embeddings(20, 5)], LAYERS
+        rows("empty", None, "missing", None), np.array([1, 3]), [embeddings(10), embeddings(20, 5)], VECTORS
     )
     assert found["utterance_id"].to_pylist() == ["u0", "u1", "u2", "u3"]
     assert found["reason"].to_pylist() == ["empty", None, "missing", None]
@@ -51,7 +52,7 @@ def test_frames_are_kept_as_raw_floats():
         rows(None, "empty", None),
         np.array([0, 2]),
         [embeddings(1, 2, frames=True), embeddings(2, 4, frames=True)],
-        LAYERS,
+        VECTORS,
     )
     for layer, name in enumerate(("frames_layer_00", "frames_layer_04")):
         first, none, last = found[name].to_pylist()
@@ -63,7 +64,7 @@ def test_frames_are_kept_as_raw_floats():
 
 def test_frames_that_are_a_view_are_stored_in_order():
     strided = np.arange(24, dtype=np.float32).reshape(4, 6)[:, ::2]
-    found = with_embeddings(rows(None), np.array([0]), [Embeddings(4, [strided[0]], [strided])], [4])
+    found = with_embeddings(rows(None), np.array([0]), [Embeddings(4, [strided[0]], [strided])], schema.Vectors([4]))
     np.testing.assert_array_equal(np.frombuffer(found["frames"][0].as_py(), np.float32), strided.ravel())
 
 
@@ -72,7 +73,7 @@ def test_frames_that_are_a_view_are_stored_in_order():
 def test_a_vector_that_is_not_finite_is_a_reject(bad, layer):
     broken = embeddings(1, frames=True)
     broken.pooled[layer][1] = bad
-    found = with_embeddings(rows("empty", None, None), np.array([1, 2]), [broken, embeddings(2, frames=True)], LAYERS)
+    found = with_embeddings(rows("empty", None, None), np.array([1, 2]), [broken, embeddings(2, frames=True)], VECTORS)
     assert found["reason"].to_pylist() == ["empty", "non_finite", None]
     assert found["detail"].to_pylist()[0] == "why"
     assert "bf16 and fp32" in found["detail"].to_pylist()[1]
@@ -84,7 +85,7 @@ def test_a_vector_that_is_not_finite_is_a_reject(bad, layer):
 
 def test_nothing_fine_still_has_the_columns():
     for table in (rows("empty", "missing"), rows()):
-        found = with_embeddings(table, np.array([], int), [], LAYERS)
+        found = with_embeddings(table, np.array([], int), [], VECTORS)
         assert found.column_names == [*table.column_names, "num_frames", *NAMES]
         assert found["num_frames"].null_count == table.num_rows
 

@@ -2,23 +2,26 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.encoder import heads
 from w2vb_ray.config import EmbedConfig
 from w2vb_ray.embed.provenance import FINGERPRINT, Provenance, resolve_layers
 from w2vb_ray.encoder import Checkpoint
 from w2vb_ray.errors import CheckpointError, SinkError
+from w2vb_ray.schema import Vectors
 
 WEIGHTS = "0123456789ab" + "c" * 52
 
 
 def checkpoint(**changes):
     facts = {
+        "path": Path("x"),
         "weights_sha256": WEIGHTS,
         "config": {},
         "num_layers": 24,
         "dimension": 1024,
         "model_type": "wav2vec2-bert",
     }
-    return Checkpoint(path=Path("x"), name="facebook/w2v-bert-2.0", **{**facts, **changes})
+    return Checkpoint(name="facebook/w2v-bert-2.0", **{**facts, **changes})
 
 
 def provenance(precision="fp32", model=None, **sections):
@@ -28,7 +31,7 @@ def provenance(precision="fp32", model=None, **sections):
 
 def test_everything_that_made_the_vectors_is_written_down():
     made = provenance(encoder={"layers": [8, -1], "revision": "main"}, pooling={"method": "max"})
-    assert made.layers == [8, 24]
+    assert made.vectors == Vectors([8, 24], ["max"])
     fingerprint = made.properties[FINGERPRINT]
     assert len(fingerprint) == 64
     assert dict(made.properties) == {
@@ -46,6 +49,43 @@ def test_everything_that_made_the_vectors_is_written_down():
         "w2vb.precision": "fp32",
         FINGERPRINT: fingerprint,
     }
+
+
+MIXED = {"encoder": {"layers": [8, -1], "layer_weights": [0.5, 2]}}
+
+
+def test_settings_younger_than_tables_are_written_only_where_they_differ():
+    assert provenance().properties[FINGERPRINT] == "efd0d9e7acdb3e34c2783a316fdd091ce2ddd7338380004c5ee7cc2c0ff7797e"
+    made = provenance(**MIXED, pooling={"method": ["mean", "max"], "normalise": True})
+    assert made.vectors == Vectors([8, 24], ["mean", "max"], mixed=True)
+    assert made.properties["w2vb.layer_weights"] == "[0.5, 2.0]"
+    assert made.properties["w2vb.pooling"] == '["mean", "max"]'
+    assert made.properties["w2vb.normalise"] == "true"
+    assert provenance(pooling={"method": ["mean"]}).properties == provenance().properties
+
+
+def test_another_attention_head_may_not_append(tmp_path):
+    model = checkpoint(path=tmp_path, num_layers=3, dimension=32)
+    heads.save(tmp_path)
+    first = provenance(model=model, pooling={"method": "attention"})
+    assert len(first.properties["w2vb.attention_sha256"]) == 64
+    first.check(first.properties, "sink")
+    assert "w2vb.attention_sha256" not in provenance(model=model).properties
+    heads.save(tmp_path, num_heads=3)
+    second = provenance(model=model, pooling={"method": "attention"})
+    assert second.properties[FINGERPRINT] != first.properties[FINGERPRINT]
+    with pytest.raises(SinkError, match=r"the attention head of encoder\.checkpoint \(table: [0-9a-f]{12}…, this run:"):
+        second.check(first.properties, "sink")
+
+
+def test_a_table_refuses_a_run_that_lacks_what_made_it():
+    stored = provenance(**MIXED, pooling={"normalise": True}).properties
+    with pytest.raises(SinkError) as caught:
+        provenance(encoder={"layers": [8, -1]}).check(stored, "sink")
+    assert (
+        "settings: encoder.layer_weights (table: [0.5, 2.0], this run: null); "
+        "pooling.normalise (table: true, this run: false). Vectors"
+    ) in str(caught.value)
 
 
 def test_an_untrained_model_says_so():
@@ -69,6 +109,9 @@ def test_the_same_settings_may_append():
         ({"encoder": {"layers": [8, -1]}}, "encoder.layers", "[24]", "[8, 24]"),
         ({"precision": "bf16"}, "encoder.precision", "fp32", "bf16"),
         ({"pooling": {"method": "max"}}, "pooling.method", "mean", "max"),
+        ({"pooling": {"method": ["mean", "max"]}}, "pooling.method", "mean", '["mean", "max"]'),
+        ({"pooling": {"normalise": True}}, "pooling.normalise", "false", "true"),
+        ({"encoder": {"layer_weights": [0.5]}}, "encoder.layer_weights", "null", "[0.5]"),
         (
             {"audio": {"max_window_s": None}},
             "audio.max_window_s and audio.window_context_s",

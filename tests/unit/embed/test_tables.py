@@ -10,7 +10,7 @@ from w2vb_ray.embed.write import WriteTask, write_units
 from w2vb_ray.errors import SinkError
 
 from .rows import encoded, packed
-from .sink import LAYOUTS
+from .sink import LAYOUTS, VECTORS
 from .test_write import LANGUAGES
 
 COMMIT = CommitProperties()
@@ -26,7 +26,7 @@ def table(tmp_path):
 
 def written(table, rows):
     """Data files of encoded rows, not committed."""
-    task = WriteTask(table.uri.rpartition("/")[0], {}, [4], "run-1", {})
+    task = WriteTask(table.uri.rpartition("/")[0], {}, VECTORS, "run-1", {})
     (descriptor,) = write_units(packed(encoded(rows)), task).to_pylist()
     return [DataFile(f["path"], f["language"], f["num_rows"], f["num_bytes"]) for f in descriptor["files"]]
 
@@ -132,5 +132,5 @@ def test_a_layout_with_every_type_of_own_columns(tmp_path):
         ]
     )
     table = Table(UTTERANCES, str(tmp_path), {})
-    table.create(Layout(schema.utterances_schema([1], own), {}), COMMIT)
+    table.create(Layout(schema.utterances_schema(schema.Vectors([1]), own), {}), COMMIT)
     assert [table.columns.field(field.name).type for field in own] == [field.type for field in own]

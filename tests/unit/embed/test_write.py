@@ -17,7 +17,8 @@ def write(tmp_path):
     """Units of encoded rows -> the descriptor, with the folder of the tables."""
 
     def write(*units, layers=(4,)):
-        task = WriteTask(str(tmp_path), {}, list(layers), "run-1", {"w2vb.pooling": "mean", "w2vb.checkpoint": "ə"})
+        made = {"w2vb.pooling": "mean", "w2vb.checkpoint": "ə"}
+        task = WriteTask(str(tmp_path), {}, schema.Vectors(layers), "run-1", made)
         rows = [packed(unit, number) for number, unit in enumerate(units)]
         table = write_units(pa.concat_tables(rows, promote_options="permissive"), task)
         assert table.schema.equals(schema.DESCRIPTOR)
@@ -83,8 +84,8 @@ def test_columns_are_those_of_the_schema_in_its_order(write, layers):
     rows = encoded([{"id": "a"}, {"id": "b", "reason": "empty"}], layers=layers, frames=True)
     descriptor = write(rows, layers=layers)
     expected = {
-        "utterances": schema.utterances_schema(layers, pa.schema([("text", pa.string())])),
-        "frames": schema.frames_schema(layers),
+        "utterances": schema.utterances_schema(schema.Vectors(layers), pa.schema([("text", pa.string())])),
+        "frames": schema.frames_schema(schema.Vectors(layers)),
         "rejects": schema.REJECTS,
     }
     for table, columns in expected.items():
@@ -143,7 +144,7 @@ def test_frames_have_their_shape_and_their_values(write, layers):
         {"utterance_id": id_, "num_frames": num_frames, "frame_rate_hz": 50.0}
         for id_, num_frames in (("a", 2), ("b", 5), ("c", 1))
     ]
-    for name in schema.vector_columns("frames", layers):
+    for name in schema.Vectors(layers).frames:
         raw = [np.frombuffer(matrix, np.float32).reshape(-1, 8) for matrix in unit[name].to_pylist() if matrix]
         assert [np.array(matrix).shape for matrix in stored[name].to_pylist()] == [(2, 8), (5, 8), (1, 8)]
         for matrix, expected in zip(stored[name].to_pylist(), raw, strict=True):

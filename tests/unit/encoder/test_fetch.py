@@ -1,6 +1,7 @@
 import fsspec
 import pytest
 
+from tests.unit.encoder import heads
 from tests.unit.encoder.checkpoints import load, waveforms
 from w2vb_ray.config.sections import EncoderSection
 from w2vb_ray.encoder import resolve_checkpoint
@@ -35,6 +36,14 @@ def test_a_uri_is_downloaded_once(store, cache, checkpoint, monkeypatch):
     }
     monkeypatch.setattr(type(store), "get_file", None)
     assert resolve("memory://bucket/model").path == found.path
+
+
+def test_an_attention_head_comes_with_the_checkpoint(store, cache, tmp_path):
+    heads.save(tmp_path)
+    for path in tmp_path.glob("attention_pooling.*"):
+        store.pipe_file(f"/bucket/model/{path.name}", path.read_bytes())
+    (embeddings,) = load("memory://bucket/model", methods=["attention"]).encode(waveforms(16_000))
+    assert embeddings.pooled[0].shape == (64,)
 
 
 def test_a_changed_object_is_downloaded_again(store, cache):

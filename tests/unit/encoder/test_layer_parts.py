@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from tests.unit.encoder.layers import BACKENDS, HEADS, HIDDEN, LENGTHS, backend_id, inputs, layer
 from w2vb_ray.encoder import attention
+from w2vb_ray.encoder.backends import FLEX
 from w2vb_ray.encoder.conformer import ConformerLayer, FeedForward, RowNorm
 from w2vb_ray.encoder.positions import RelativePositions
 
@@ -101,3 +102,23 @@ def test_layer(backend, chunk_rows):
     ConformerLayer(module, backend)(hidden, packing)
     for one, span in zip(alone, packing.spans, strict=True):
         torch.testing.assert_close(hidden[span], module(one[None])[0], rtol=1e-4, atol=2e-5)
+
+
+def test_the_compiler_sees_the_whole_layer_and_not_each_packing_anew():
+    """What CUDA runs: no graph breaks, and one more graph than one (sizes are symbols from the second packing on)."""
+    graphs = []
+
+    def count(graph, _inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    module = layer()
+    torch.compiler.reset()
+    compiled = torch.compile(ConformerLayer(module, FLEX), backend=count, dynamic=True, fullgraph=True)
+    for lengths in ([5, 100], [300, 20, 7], [128], [40] * 9):
+        alone, packing = inputs(lengths), FLEX.packing(lengths, CPU)
+        hidden = packing.pack(alone)
+        compiled(hidden, packing)
+        for one, span in zip(alone, packing.spans, strict=True):
+            torch.testing.assert_close(hidden[span], module(one[None])[0], rtol=1e-4, atol=2e-5)
+    assert len(graphs) <= 2

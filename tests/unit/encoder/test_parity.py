@@ -86,7 +86,7 @@ def window_by_window(folder, waveform, num_frames, longest, context):
 
 @pytest.mark.parametrize("method", ["mean_std", "max"])
 def test_pooling_over_all_windows(method, checkpoint):
-    encoder = load(checkpoint("bert"), method=method, max_window_s=2.0, window_context_s=0.3)
+    encoder = load(checkpoint("bert"), methods=[method], max_window_s=2.0, window_context_s=0.3)
     (embeddings,) = encoder.encode(waveforms(150_000), keep_frames=True)
     frames = embeddings.frames[0].astype(np.float64)
     expected = frames.max(0) if method == "max" else np.concatenate([frames.mean(0), frames.std(0)])

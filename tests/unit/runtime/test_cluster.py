@@ -15,13 +15,14 @@ GPU = Node(cpus=16, gpus=1, memory_bytes=64 * GIB)
 GPUS = Node(cpus=32, gpus=4, memory_bytes=256 * GIB)
 
 
-def fit(offered, device="auto", memory_gib=2, task_gib=1, **section):
+def fit(offered, device="auto", memory_gib=2, task_gib=1, num_units=1, **section):
     return fit_pool(
         ClusterSection(**section),
         EncoderSection(device=device),
         offered,
         memory_bytes=memory_gib * GIB,
         task_memory_bytes=task_gib * GIB,
+        num_units=num_units,
     )
 
 
@@ -57,6 +58,24 @@ def test_the_pool_is_what_the_cluster_holds(offered, asked, expected):
     pool = fit(offered, **asked)
     assert shape(pool) == expected
     assert (pool.num_threads, pool.memory_bytes) == (pool.cpus_per_encoder, 2 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("offered", "asked", "expected"),
+    [
+        ([LAPTOP], {"num_units": 100}, (8, 1)),
+        ([LAPTOP], {"num_units": 7}, (3, 2)),  # little work
+        ([LAPTOP], {"num_units": 100, "memory_gib": 5}, (6, 1)),  # 31 GiB beside a task
+        ([LAPTOP], {"num_units": 100, "cpus_per_encoder": 3}, (2, 3)),
+        ([LAPTOP], {"num_units": 100, "num_encoders": 1}, (1, 8)),
+        ([SMALL, LAPTOP], {"num_units": 100}, (12, 1)),
+        ([HEAD, SMALL], {"num_units": 100}, (2, 1)),
+        ([GPUS], {"num_units": 100, "device": "cpu"}, (30, 1)),
+    ],
+)
+def test_without_gpus_encoders_of_one_thread_fill_the_cores(offered, asked, expected):
+    pool = fit(offered, **asked)
+    assert (pool.size, pool.cpus_per_encoder) == expected
 
 
 @pytest.mark.parametrize(("share", "size"), [(0.5, 2), (0.25, 4), (0.2, 5), (0.1, 10), (0.3, 3), (0.7, 1)])

@@ -1,0 +1,80 @@
+"""The command as a person runs it, in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from w2vb_ray.config import load_config
+from w2vb_ray.config.evaluate import EvaluateConfig
+
+ROOT = Path(__file__).parents[2]
+CONF = "conf/evaluate/selfcheck.yaml"
+QUICK = ["selfcheck.max_duration_s=1", "selfcheck.num_trials=2", "encoder.device=cpu"]
+ROWS = ["order", "neighbours", "frames", "repeat", "budget", "transformers"]
+
+
+@pytest.fixture(scope="session")
+def evaluate(tmp_path_factory):
+    """Run the job with these arguments."""
+    cache = str(tmp_path_factory.mktemp("cache"))
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "jobs.evaluate", *arguments]
+        env = {**os.environ, "W2VB_RAY_CACHE": cache, "HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1", "COLUMNS": "100"}
+        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=280)
+
+    return run
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_embedded_model_holds(precision, evaluate, tmp_path):
+    report = tmp_path / "report.json"
+    done = evaluate(CONF, *QUICK, f"encoder.precision={precision}", f"evaluate.report_uri={report}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"embedded in {precision} on cpu"
+    assert [line.split()[1] for line in lines if line.startswith("│")] == ROWS
+    assert "UNTRAINED" in done.stdout
+    assert lines[-1].startswith("all checks hold (")
+    written = json.loads(report.read_text(encoding="utf-8"))
+    assert (written["holds"], written["precision"], written["trained"]) == (True, precision, False)
+    assert [row["check"] for row in written["checks"]] == ROWS
+    assert all(row["comparisons"] > 0 and not row["failed"] for row in written["checks"])
+
+
+def test_print_config_shows_what_loads_as_the_same_config(evaluate, tmp_path):
+    done = evaluate(CONF, "--print-config", *QUICK)
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = tmp_path / "shown.yaml"
+    shown.write_text(done.stdout, encoding="utf-8")
+    assert load_config(EvaluateConfig, str(shown)) == load_config(EvaluateConfig, str(ROOT / CONF), QUICK)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("selfcheck.num_trial=3", "error: selfcheck.num_trial: unknown option; did you mean 'selfcheck.num_trials'?"),
+        ("encoder.checkpoint=/no/such/folder", "error: encoder.checkpoint must be a folder, a URI, a hub id"),
+        ("encoder.precision=int8", "error: encoder.precision int8 needs an artifact"),
+        ("encoder.layers=[99]", "error: encoder.layers must name distinct hidden states"),
+        ("audio.window_context_s=20", "error: audio.max_window_s must be more than twice audio.window_context_s"),
+    ],
+)
+def test_a_mistake_is_exit_2_with_one_message(override, message, evaluate):
+    done = evaluate(CONF, override)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(message)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_without_safetensors_is_exit_2(evaluate, tmp_path):
+    config = {"model_type": "wav2vec2-bert", "num_hidden_layers": 1, "hidden_size": 8}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"x")
+    done = evaluate(CONF, f"encoder.checkpoint={tmp_path}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "must hold *.safetensors" in done.stderr

@@ -1,0 +1,61 @@
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from w2vb_ray.config import load_config, show_config, yaml12
+from w2vb_ray.config.evaluate import EvaluateConfig
+from w2vb_ray.config.section import Section
+from w2vb_ray.errors import ConfigError
+
+
+@pytest.fixture
+def empty(tmp_path):
+    path = tmp_path / "empty.yaml"
+    path.write_text("# nothing\n", encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("name", EvaluateConfig.model_fields)
+def test_sections_are_frozen_closed_documented_and_have_defaults(name):
+    section = EvaluateConfig.model_fields[name].annotation
+    assert issubclass(section, Section)
+    assert issubclass(section, BaseModel)
+    assert section.__doc__
+    assert [key for key, field in section.model_fields.items() if not field.description or field.is_required()] == []
+
+
+def test_everything_has_a_default_and_what_is_shown_loads_again(empty, tmp_path):
+    config = load_config(EvaluateConfig, empty)
+    assert config == EvaluateConfig()
+    assert (config.evaluate.suite, config.selfcheck.num_trials, config.selfcheck.max_duration_s) == (
+        "selfcheck",
+        12,
+        40,
+    )
+    shown = tmp_path / "shown.yaml"
+    shown.write_text(show_config(config), encoding="utf-8")
+    assert load_config(EvaluateConfig, str(shown)) == config
+
+
+def test_the_report_store_keeps_its_secret(empty):
+    config = load_config(EvaluateConfig, empty, ["evaluate.storage={secret: hunter2}"])
+    assert yaml12.parse(show_config(config))["evaluate"]["storage"] == {"secret": "***"}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("selfcheck.num_trial=3", r"selfcheck.num_trial: unknown option; did you mean 'selfcheck.num_trials'\?"),
+        ("evaluate.num_trials=3", r"did you mean 'selfcheck.num_trials'\?"),
+        ("selfcheck.num_trials=0", "selfcheck.num_trials: .* greater than 0, but is 0"),
+        ("selfcheck.max_duration_s=0.5", "selfcheck.max_duration_s: .*, but is 0.5"),
+        ("evaluate.suite=retrieval", "evaluate.suite: .*'selfcheck', but is 'retrieval'"),
+    ],
+)
+def test_a_mistake_names_the_key(empty, override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(EvaluateConfig, empty, [override])
+
+
+def test_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        EvaluateConfig().selfcheck = None

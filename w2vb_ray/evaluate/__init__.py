@@ -1,0 +1,1 @@
+"""Is what a checkpoint gives good enough? Knows no Ray and no tables."""
