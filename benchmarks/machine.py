@@ -2,26 +2,29 @@
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("ray", "torch", "transformers", "datasets", "pyarrow", "deltalake", "numpy", "soundfile", "soxr")
 
 
-def describe() -> dict[str, Any]:
-    """Hardware, versions, commit and how busy the machine is right now."""
+def describe(packages: Sequence[str] = _PACKAGES) -> dict[str, Any]:
+    """Hardware, versions, commit and how busy the machine is right now.
+
+    Args:
+        packages: whose versions matter.
+    """
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count() or 1,
-        "ram_gib": round(psutil.virtual_memory().total / 1024**3, 1),
+        "ram_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1024**3, 1),
         "load_average_1min": round(os.getloadavg()[0], 2),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "versions": {package: version(package) for package in _PACKAGES},
+        "versions": {package: version(package) for package in packages},
         "commit": commit(),
     }
 

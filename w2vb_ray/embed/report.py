@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.table import Table as TextTable
 
 from w2vb_ray import __version__
+from w2vb_ray.config.sections import EncoderSection
 from w2vb_ray.embed.plan import Plan
 from w2vb_ray.embed.tally import Tally
 from w2vb_ray.errors import ExitCode
+from w2vb_ray.runtime.cluster import EncoderPool
 
 UNTRAINED = "the embedded model is UNTRAINED: its vectors show that the pipeline runs, not what was said"
 _NEXT = {
@@ -42,6 +44,12 @@ def describe_plan(plan: Plan, source_format: str, num_skipped: int) -> str:
     if num_skipped:
         parts.append(f"{num_skipped:,} other files skipped")
     return f"plan: {', '.join(parts)}"
+
+
+def describe_encoders(pool: EncoderPool, encoder: EncoderSection) -> str:
+    """One line before the work: what `auto` has become."""
+    threads = "" if pool.device == "cuda" else f" with {pool.num_threads} threads each"
+    return f"encoders: {pool.size} on {pool.device}{threads}, {encoder.precision}"
 
 
 def language_table(tally: Tally) -> TextTable:

@@ -22,7 +22,7 @@ from w2vb_ray.embed.commit import Committer, Waiting
 from w2vb_ray.embed.extras import align_extras
 from w2vb_ray.embed.plan import Live, Plan, make_plan
 from w2vb_ray.embed.provenance import Provenance
-from w2vb_ray.embed.report import describe_plan, report, show_closing
+from w2vb_ray.embed.report import describe_encoders, describe_plan, report, show_closing
 from w2vb_ray.embed.stream import descriptors
 from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, open_tables
 from w2vb_ray.embed.tally import Tally
@@ -134,6 +134,7 @@ class EmbedRun:
             precision = "bf16" if pool.device == "cuda" else "fp32"
         encoder = self.config.encoder.model_copy(update={"device": pool.device, "precision": precision})
         self.config = self.config.model_copy(update={"encoder": encoder})
+        self.console.print(describe_encoders(pool, encoder), soft_wrap=True, highlight=False)
         return pool
 
     def _layouts(self, provenance: Provenance, inventory: pa.Schema) -> dict[str, Layout]:

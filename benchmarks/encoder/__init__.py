@@ -1,0 +1,1 @@
+"""The packed encoder beside transformers, onnxruntime and openvino: `python -m benchmarks.encoder`."""
