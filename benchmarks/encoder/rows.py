@@ -59,7 +59,7 @@ _COUNTS = {
         "base": {"log-normal": 22, "short": 12, "30s": 1},
         "large": {"log-normal": 12, "short": 9, "30s": 1},
     },
-    "quick": {"base": {"log-normal": 10, "short": 3, "30s": 1}, "large": {"log-normal": 2}},
+    "quick": {"base": {"log-normal": 8, "short": 3, "30s": 1}, "large": {"log-normal": 2}},
     "cuda": {
         "base": {"log-normal": 256, "short": 256, "30s": 64, "5-15s": 256},
         "large": {"log-normal": 256, "short": 256, "30s": 64, "5-15s": 256},

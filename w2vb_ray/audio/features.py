@@ -25,6 +25,7 @@ _MEL_FLOOR = 1.192092955078125e-07
 _EPSILON = 1e-7
 _INT16_SCALE = 2.0**15
 _BLOCK_SAMPLES = 2**20
+_NUM_BANDS = 3
 
 
 def num_feature_frames(num_samples: int) -> int:
@@ -161,23 +162,28 @@ def _filterbank_group(waveforms: Sequence[np.ndarray], device: torch.device) -> 
 def _log_mel(samples: Tensor, num_hops: int) -> Tensor:
     """First `num_hops` 10 ms frames of (num_samples,) -> (num_hops, 80) float32 natural logarithms.
 
-    float64 costs little beside the encoder and keeps silence and near-silence equal to the reference, which also
-    frames in float64, rounds the spectrum to complex64 and squares in float64.
+    float64 keeps silence, near-silence and quiet bands beside loud ones equal to the reference, whose spectrum is
+    float64 too. What is linear is done once per sample instead of once per frame: with pre-emphasised samples p, a
+    frame less its mean m and then pre-emphasised is p - (1 - 0.97) m, except at its first sample, where the window
+    is 0. Frames therefore start at their second sample; that shifts phases, and only powers are used.
     """
-    view = samples.unfold(0, WINDOW_SAMPLES, HOP_SAMPLES)
-    window, mel = _window(samples.device), _mel_matrix(samples.device)
+    window, bands = _window(samples.device), _mel_bands(samples.device)
     log_mel = torch.empty((num_hops, NUM_MEL_BINS), dtype=torch.float32, device=samples.device)
     for rows in _blocks(num_hops, samples.device):
-        frames = view[rows].to(torch.float64, copy=True)
+        part = samples[rows.start * HOP_SAMPLES : (rows.stop - 1) * HOP_SAMPLES + WINDOW_SAMPLES].double()
         if samples.is_floating_point():
-            frames *= _INT16_SCALE  # Kaldi works on the int16 scale
-        frames -= frames.mean(1, keepdim=True)
-        frames[:, 1:] -= _PREEMPHASIS * frames[:, :-1]
-        frames[:, 0] *= 1 - _PREEMPHASIS
-        frames *= window
-        spectrum = torch.fft.rfft(frames, n=_FFT_LENGTH).to(torch.complex64)
-        power = spectrum.real.double().square_() + spectrum.imag.double().square_()
-        log_mel[rows] = (power @ mel).clamp_(min=_MEL_FLOOR).log_().float()
+            part *= _INT16_SCALE  # Kaldi works on the int16 scale
+        means = part.unfold(0, WINDOW_SAMPLES, HOP_SAMPLES).mean(1, keepdim=True)
+        emphasised = torch.add(part[1:], part[:-1], alpha=-_PREEMPHASIS)
+        padded = part.new_empty(len(means), _FFT_LENGTH)
+        frames, padding = padded.tensor_split([len(window)], 1)
+        padding.zero_()
+        torch.mul(emphasised.unfold(0, len(window), HOP_SAMPLES), window, out=frames)
+        frames.addcmul_(means, window, value=_PREEMPHASIS - 1)
+        squares = torch.view_as_real(torch.fft.rfft(padded)).square_()
+        power = squares[..., 0] + squares[..., 1]
+        mel = torch.cat([power[:, first:last] @ weights for first, last, weights in bands], 1)
+        log_mel[rows] = mel.clamp_(min=_MEL_FLOOR).log_()
     return log_mel
 
 
@@ -192,16 +198,17 @@ def _normalised(log_mel: Tensor, num_hops: Sequence[int]) -> list[Tensor]:
     device = log_mel.device
     counts = torch.tensor(num_hops, dtype=torch.float64, device=device).unsqueeze(1)
     segments = torch.from_numpy(np.repeat(np.arange(len(num_hops)), num_hops)).to(device)
-    mean = torch.zeros((len(num_hops), NUM_MEL_BINS), dtype=torch.float64, device=device)
-    variance = torch.zeros_like(mean)
+    total = torch.zeros((len(num_hops), NUM_MEL_BINS), dtype=torch.float64, device=device)
+    squares = torch.zeros_like(total)
     for rows in _blocks(len(log_mel), device):
-        _add_rows(mean, segments[rows], log_mel[rows].double())
-    mean = (mean / counts).float().double()
+        _add_rows(total, segments[rows], log_mel[rows].double())
+    mean = (total / counts).float()
     for rows in _blocks(len(log_mel), device):
-        _add_rows(variance, segments[rows], (log_mel[rows] - mean[segments[rows]]).square_())
-    scale = (variance / (counts - 1) + _EPSILON).rsqrt_()
+        log_mel[rows] -= mean[segments[rows]]
+        _add_rows(squares, segments[rows], log_mel[rows].double().square_())
+    scale = (squares / (counts - 1) + _EPSILON).rsqrt_().float()
     for rows in _blocks(len(log_mel), device):
-        log_mel[rows] = ((log_mel[rows] - mean[segments[rows]]) * scale[segments[rows]]).float()
+        log_mel[rows] *= scale[segments[rows]]
     return [hops[: len(hops) // 2 * 2].reshape(-1, FEATURE_SIZE) for hops in log_mel.split(list(num_hops))]
 
 
@@ -218,17 +225,20 @@ def _blocks(num_rows: int, device: torch.device) -> Iterator[slice]:
 
 @lru_cache(maxsize=8)
 def _window(device: torch.device) -> Tensor:
-    """Povey window (400,): a Hann window to the power 0.85."""
+    """Povey window without its first value, which is 0: (399,), a Hann window to the power 0.85."""
     with torch.inference_mode(False):  # a cached inference tensor could not be used in training later
         hann = 0.5 - 0.5 * torch.cos(
-            2 * torch.pi * torch.arange(WINDOW_SAMPLES, dtype=torch.float64) / (WINDOW_SAMPLES - 1)
+            2 * torch.pi * torch.arange(1, WINDOW_SAMPLES, dtype=torch.float64) / (WINDOW_SAMPLES - 1)
         )
         return (hann.clamp(min=0.0) ** 0.85).to(device)
 
 
 @lru_cache(maxsize=8)
-def _mel_matrix(device: torch.device) -> Tensor:
-    """Kaldi mel filters from 20 Hz to 8 kHz, (257, 80) float64."""
+def _mel_bands(device: torch.device) -> list[tuple[int, int, Tensor]]:
+    """Kaldi mel filters from 20 Hz to 8 kHz, float64, in bands: first bin of the spectrum, end, (bins, filters).
+
+    The filters are narrow; without the bins that are 0 for a whole band, a third of the work is left.
+    """
     from transformers.audio_utils import mel_filter_bank  # half a second to import, only needed once
 
     filters = mel_filter_bank(
@@ -241,5 +251,10 @@ def _mel_matrix(device: torch.device) -> Tensor:
         mel_scale="kaldi",
         triangularize_in_mel_space=True,
     )
+    bands: list[tuple[int, int, Tensor]] = []
     with torch.inference_mode(False):
-        return torch.from_numpy(np.asarray(filters, np.float64)).to(device)
+        for band in np.array_split(np.asarray(filters, np.float64), _NUM_BANDS, axis=1):
+            bins = np.flatnonzero(band.any(axis=1))
+            first, last = int(bins[0]), int(bins[-1]) + 1
+            bands.append((first, last, torch.from_numpy(band[first:last].copy()).to(device)))
+    return bands
