@@ -53,7 +53,7 @@ def build(plan: Plan, config: EmbedConfig, pool: EncoderPool, task: WriteTask) -
             batch_size=1,
             batch_format="pyarrow",
             # The pool is fixed: growing and shrinking it loads the model again.
-            compute=ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=3),
+            compute=ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=2),
             num_cpus=pool.cpus_per_encoder,
             num_gpus=pool.gpus_per_encoder,
             memory=pool.memory_bytes,

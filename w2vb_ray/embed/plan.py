@@ -25,6 +25,12 @@ SHARED_UTTERANCES = 64
 """A language with fewer utterances to embed shares its unit with others, up to about as many: with 117 clips in 20
 languages padding falls from 22 % to 11 % of the frames."""
 
+MIN_UNITS = 64
+"""A run is cut into at least so many units, for encoders to share, unless they would be under `MIN_UNIT_S`."""
+
+MIN_UNIT_S = 60.0
+"""More than a micro-batch holds on a CPU: in smaller units there is nothing to sort or to pack."""
+
 
 @dataclass(frozen=True)
 class Live:
@@ -167,6 +173,7 @@ def _cut(planned: pa.Table, seconds: np.ndarray, section: PlanSection) -> tuple[
     """
     if planned.num_rows == 0:
         return [], []
+    fair_s = min(section.unit_audio_s, max(MIN_UNIT_S, float(seconds.sum()) / MIN_UNITS))
     whole = pc.and_(pc.is_null(planned["start_s"]), pc.is_null(planned["end_s"])).to_numpy()
     keys = pa.table(
         {
@@ -179,10 +186,10 @@ def _cut(planned: pa.Table, seconds: np.ndarray, section: PlanSection) -> tuple[
     )
     order = [("length", "ascending"), ("audio_uri", "ascending"), ("start_s", "ascending")]
     rows = keys.sort_by([("language", "ascending"), *order])["row"].to_numpy()
-    pieces = np.split(rows, _unit_starts(planned, rows, seconds, section)[1:])
+    pieces = np.split(rows, _unit_starts(planned, rows, seconds, section, fair_s)[1:])
     rank = np.empty(len(rows), np.int64)
     rank[keys.sort_by(order)["row"].to_numpy()] = np.arange(len(rows))
-    pieces = [piece[np.argsort(rank[piece])] for piece in _share(planned, pieces, seconds, section)]
+    pieces = [piece[np.argsort(rank[piece])] for piece in _share(planned, pieces, seconds, section, fair_s)]
     unit_s = np.array([seconds[piece].sum() for piece in pieces])
     units = [
         (planned.take(pa.array(pieces[i])).combine_chunks(), float(unit_s[i]))
@@ -191,7 +198,9 @@ def _cut(planned: pa.Table, seconds: np.ndarray, section: PlanSection) -> tuple[
     return [unit for unit, _ in units], [length for _, length in units]
 
 
-def _share(planned: pa.Table, pieces: list[np.ndarray], seconds: np.ndarray, section: PlanSection) -> list[np.ndarray]:
+def _share(
+    planned: pa.Table, pieces: list[np.ndarray], seconds: np.ndarray, section: PlanSection, fair_s: float
+) -> list[np.ndarray]:
     """Join the pieces of languages that have only one, and a small one, until `SHARED_UTTERANCES` are together."""
     language = planned["language"].combine_chunks().dictionary_encode().indices.to_numpy()
     num_pieces = np.bincount([language[piece[0]] for piece in pieces])
@@ -204,7 +213,7 @@ def _share(planned: pa.Table, pieces: list[np.ndarray], seconds: np.ndarray, sec
         if together and (
             len(joined) - len(piece) >= SHARED_UTTERANCES
             or len(joined) > section.unit_utterances
-            or seconds[joined].sum() > section.unit_audio_s
+            or seconds[joined].sum() > fair_s
             or size[joined].sum() > section.unit_bytes
         ):
             shared.append(np.concatenate(together))
@@ -213,8 +222,13 @@ def _share(planned: pa.Table, pieces: list[np.ndarray], seconds: np.ndarray, sec
     return [*shared, np.concatenate(together)] if together else shared
 
 
-def _unit_starts(planned: pa.Table, rows: np.ndarray, seconds: np.ndarray, section: PlanSection) -> list[int]:
-    """Positions in `rows` where a unit begins: a new language, or a unit that is full."""
+def _unit_starts(
+    planned: pa.Table, rows: np.ndarray, seconds: np.ndarray, section: PlanSection, fair_s: float
+) -> list[int]:
+    """Positions in `rows` where a unit begins: a new language, or a unit that is full.
+
+    A recording is only split where it must be, since each unit reads it again.
+    """
     language = planned["language"].combine_chunks().dictionary_encode().indices.to_numpy()[rows]
     uri = planned["audio_uri"].combine_chunks().dictionary_encode().indices.to_numpy()[rows]
     again = np.append(False, uri[1:] == uri[:-1])
@@ -225,7 +239,7 @@ def _unit_starts(planned: pa.Table, rows: np.ndarray, seconds: np.ndarray, secti
         cost = 0 if again[i] else int(size[i])  # segments of one recording share one fetch
         full = (
             count >= section.unit_utterances
-            or audio_s + length[i] > section.unit_audio_s
+            or audio_s + length[i] > (section.unit_audio_s if again[i] else fair_s)
             or (cost and num_bytes + cost > section.unit_bytes)
         )
         if count and (full or language[i] != language[i - 1]):

@@ -159,6 +159,17 @@ def test_a_row_beyond_a_limit_is_a_unit_of_its_own():
     assert cut([{**row, "duration": 1.0} for row in rows], unit_bytes=100_000) == [["s0", "s1", "s2"], ["huge"]]
 
 
+def test_there_are_units_for_many_encoders_as_soon_as_there_is_work_for_them():
+    def lengths(count, seconds, **limits):
+        rows = [{"id": f"u{i}", "duration": seconds, "bytes": 1000} for i in range(count)]
+        return make_plan(inventory(rows), NO_DUPLICATES, live(), PlanSection(**limits)).unit_s
+
+    assert lengths(30, 10.0) == [60.0] * 5
+    assert lengths(100, 96.0) == [96.0] * 100  # two would be more than a 64th
+    assert lengths(1280, 10.0) == [200.0] * 64
+    assert lengths(640, 1000.0) == [1000.0] * 640  # 1800 at most
+
+
 def segments(uri, count, **row):
     return [{"id": f"{uri}{i}", "uri": uri, "start": float(i), "end": i + 1.0, **row} for i in range(count)]
 
