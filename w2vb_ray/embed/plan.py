@@ -28,8 +28,9 @@ languages padding falls from 22 % to 11 % of the frames."""
 MIN_UNITS = 64
 """A run is cut into at least so many units, for encoders to share, unless they would be under `MIN_UNIT_S`."""
 
-MIN_UNIT_S = 60.0
-"""More than a micro-batch holds on a CPU: in smaller units there is nothing to sort or to pack."""
+MIN_UNIT_S = 30.0
+"""About a micro-batch on a CPU. Smaller units leave nothing to pack, larger ones let encoders end apart: two of them
+with four minutes of short clips waited 9 % of the time at 60 s, and 2 % at 30 s."""
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ def test_there_are_units_for_many_encoders_as_soon_as_there_is_work_for_them():
         rows = [{"id": f"u{i}", "duration": seconds, "bytes": 1000} for i in range(count)]
         return make_plan(inventory(rows), NO_DUPLICATES, live(), PlanSection(**limits)).unit_s
 
-    assert lengths(30, 10.0) == [60.0] * 5
+    assert lengths(30, 10.0) == [30.0] * 10
     assert lengths(100, 96.0) == [96.0] * 100  # two would be more than a 64th
     assert lengths(1280, 10.0) == [200.0] * 64
     assert lengths(640, 1000.0) == [1000.0] * 640  # 1800 at most
