@@ -22,6 +22,7 @@ lint: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.embed
+	$(BIN)/python -m benchmarks.encoder --quick
 
 clean:
 	rm -rf demo build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -105,17 +105,17 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.embed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="one repetition of less audio, about four minutes")
+    parser.add_argument("--quick", action="store_true", help="one repetition, four minutes, too short for the claims")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to FILE")
     parser.add_argument("--corpus", type=Path, metavar="MANIFEST", default=DEFAULT_CORPUS, help="TSV manifest of clips")
-    parser.add_argument("--minutes", type=float, metavar="N", help="audio in each set (3; 0.75 with --quick)")
+    parser.add_argument("--minutes", type=float, metavar="N", help="audio in each set (4; 1.5 with --quick)")
     parser.add_argument("--repetitions", type=int, metavar="N", help="of every row (3; 1 with --quick)")
     parser.add_argument("--layers", type=int, default=BASE_LAYERS, help=argparse.SUPPRESS)
     parser.add_argument("--sets", default="dev,skewed", help="which sets (dev,skewed)")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of the model (all cores)")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings of the job")
     options = parser.parse_args()
-    options.minutes = options.minutes or (0.75 if options.quick else 3.0)
+    options.minutes = options.minutes or (1.5 if options.quick else 4.0)
     options.repetitions = options.repetitions or (1 if options.quick else 3)
     return options
 

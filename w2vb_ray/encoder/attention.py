@@ -30,7 +30,8 @@ class BlockedAttention(nn.Module):
     def forward(self, qkv: Tensor, packing: Packing) -> Tensor:
         """(N, 3 D) queries, keys and values side by side -> (N, D)."""
         num_rows, size = qkv.shape[0], qkv.shape[1] // 3 // self._num_heads
-        out = qkv.new_zeros(num_rows, self._num_heads, size)
+        out = qkv.new_empty(num_rows, self._num_heads, size)
+        out[packing.num_used :] = 0
         for span in packing.spans:
             queries, keys, values = qkv[span].view(-1, 3, self._num_heads, size).permute(1, 2, 0, 3)
             self._attend(queries, keys, values, out[span])

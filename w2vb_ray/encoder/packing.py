@@ -26,6 +26,7 @@ class Packing:
         lengths: as given.
         starts: first row of each input.
         num_rows: N.
+        num_used: rows that are inputs'.
         inputs: (N,) int32, which input a row belongs to; B behind the last.
         positions: (N,) int32, how many rows of its own input stand before a row.
     """
@@ -33,11 +34,12 @@ class Packing:
     def __init__(self, lengths: Sequence[int], device: torch.device, multiple: int = 1) -> None:
         self.lengths = list(lengths)
         self.starts = list(accumulate(self.lengths, initial=0))[:-1]
-        self.num_rows = -(-max(MIN_ROWS, sum(self.lengths)) // multiple) * multiple
         # Plain attributes: torch's compiler cannot look into properties that are worked out once.
-        behind = self.num_rows - sum(self.lengths)
+        self.num_used = sum(self.lengths)
+        self.num_rows = -(-max(MIN_ROWS, self.num_used) // multiple) * multiple
+        behind = self.num_rows - self.num_used
         inputs = torch.arange(len(self.lengths) + 1).repeat_interleave(torch.tensor([*self.lengths, behind]))
-        starts = torch.tensor([*self.starts, sum(self.lengths)])
+        starts = torch.tensor([*self.starts, self.num_used])
         self.inputs = inputs.int().to(device)
         self.positions = (torch.arange(self.num_rows) - starts[inputs]).int().to(device)
 
@@ -48,15 +50,18 @@ class Packing:
 
     def pack(self, inputs: Sequence[Tensor]) -> Tensor:
         """Each (L_i, F) -> (N, F)."""
-        missing = self.num_rows - sum(self.lengths)
-        return torch.cat([*inputs, inputs[0].new_zeros(missing, inputs[0].shape[1])])
+        return torch.cat([*inputs, inputs[0].new_zeros(self.num_rows - self.num_used, inputs[0].shape[1])])
 
     def spread(self, rows: Tensor, gap: int) -> Tensor:
         """(N, D) -> (N + gap * (B + 1), D): `gap` zero rows before each input, as a causal convolution wants them."""
-        spread = rows.new_zeros(self.num_rows + gap * (len(self.lengths) + 1), rows.shape[1])
-        for index, span in enumerate(self.spans):
-            first = span.start + gap * (index + 1)
-            spread[first : first + self.lengths[index]] = rows[span]
+        spread = rows.new_empty(self.num_rows + gap * (len(self.lengths) + 1), rows.shape[1])
+        end = 0
+        for span in self.spans:
+            first = end + gap
+            spread[end:first] = 0
+            end = first + span.stop - span.start
+            spread[first:end] = rows[span]
+        spread[end:] = 0
         return spread
 
     def gather(self, convolved: Tensor, gap: int) -> Tensor:
