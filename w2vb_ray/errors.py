@@ -55,6 +55,16 @@ class RejectReason(StrEnum):
     """`[start_s, end_s)` is empty, reversed, or outside the recording."""
     DUPLICATE_ID = "duplicate_id"
     """An earlier row of the same source has this utterance id."""
+    EXPANSION = "expansion"
+    """It decodes to more than `audio.max_expansion` times its own bytes."""
+    DECODER_CRASH = "decoder_crash"
+    """The process that decoded it died of it."""
+    DECODER_LIMIT = "decoder_limit"
+    """Decoding it takes more memory or time than the `audio.decoder_*` limits."""
+    WORKER_CRASH = "worker_crash"
+    """The worker that read or encoded it died or hung each time, in the end with nothing else at work."""
+    FORBIDDEN = "forbidden"
+    """Its URI is outside `source.allowed_uris`."""
 
 
 RETRIED_REASONS = frozenset({RejectReason.UNREADABLE, RejectReason.CHANGED})
