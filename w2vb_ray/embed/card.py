@@ -21,8 +21,8 @@ _TEXT = """\
 
 {mark}
 
-{num_rows:,} utterances in {num_languages} languages, embedded with `{checkpoint}`{untrained}: {vectors} per utterance in
-`utterances`{frames}. {num_rejects:,} more could not be embedded; `rejects` says why.
+{num_rows:,} utterances in {num_languages} languages, embedded with `{checkpoint}`{untrained}: {vectors}, one vector per
+utterance in `utterances`{frames}. {num_rejects:,} more could not be embedded; `rejects` says why.
 
 ```python
 from datasets import load_dataset

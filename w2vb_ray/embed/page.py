@@ -72,7 +72,9 @@ def _speed(timeline: list[list[float]]) -> dict[str, Any]:
     """Audio-hours per hour between moments, as the path of a step chart."""
     step = max(1, -(-len(timeline) // _MAX_POINTS))
     moments = [[0.0, 0.0], *timeline[::-1][::step][::-1]]
-    windows = [(a, b, (hours_b - hours_a) / (b - a) * 3600) for (a, hours_a), (b, hours_b) in pairwise(moments) if b > a]
+    windows = [
+        (a, b, (hours_b - hours_a) / (b - a) * 3600) for (a, hours_a), (b, hours_b) in pairwise(moments) if b > a
+    ]
     most = max((speed for *_, speed in windows), default=0.0)
     if not most:
         return {"path": ""}

@@ -118,7 +118,9 @@ def test_a_run_without_anything_to_show():
     assert "this run touched none" in texts
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(0.25, "0.2 s"), (9.99, "10.0 s"), (61, "0:01:01"), (36_000, "10:00:00")])
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.25, "0.2 s"), (9.99, "10.0 s"), (61, "0:01:01"), (36_000, "10:00:00")]
+)
 def test_clock(seconds, shown):
     assert page.clock(seconds) == shown
 
