@@ -73,7 +73,9 @@ def _speed(timeline: list[list[float]]) -> dict[str, Any]:
     step = max(1, -(-len(timeline) // _MAX_POINTS))
     moments = [[0.0, 0.0], *timeline[::-1][::step][::-1]]
     windows = [
-        (a, b, (hours_b - hours_a) / (b - a) * 3600) for (a, hours_a), (b, hours_b) in pairwise(moments) if b > a
+        (start, stop, (after - before) / (stop - start) * 3600)
+        for (start, before), (stop, after) in pairwise(moments)
+        if stop > start
     ]
     most = max((speed for *_, speed in windows), default=0.0)
     if not most:

@@ -9,7 +9,7 @@ import pytest
 from w2vb_ray.embed import page
 
 CHROMIUM = shutil.which("chromium")
-QUIET = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking".split()
+QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
 
 def report(**changes):
