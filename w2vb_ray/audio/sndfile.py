@@ -12,6 +12,7 @@ from w2vb_ray.errors import AudioRejected, RejectReason
 NOT_MINE = frozenset({1, 4, 18, 64})
 """libsndfile's codes for: unrecognised format, unsupported encoding, unsupported sample width, codec not implemented.
 Every other code of an open that fails means a known format that is broken, which FFmpeg must not make something of."""
+NO_MEMORY = 17
 UNKNOWN_FRAMES = 1 << 62
 MP3_TOLERANCE_FRAMES = 2 * 1152
 """Encoders differ in whether the Xing header counts its own frame and the encoder's delay."""
@@ -62,6 +63,8 @@ def _open(data: bytes) -> Stream | None:
     try:
         file = soundfile.SoundFile(memory)
     except soundfile.LibsndfileError as err:
+        if err.code == NO_MEMORY:
+            raise MemoryError(err.error_string) from err
         # Ogg pages have passed their checksums before: FLAC in Ogg as FFmpeg writes it is whole, but fails to open
         if err.code in NOT_MINE or data.startswith(b"OggS"):
             return None
