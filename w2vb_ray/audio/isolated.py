@@ -51,16 +51,18 @@ def decode(data: bytes, name: str, limits: AudioSection, raw: RawFormat | None =
     Raises:
         AudioRejected: also `decoder_crash` and `decoder_limit`; the next file then gets a fresh process.
     """
-    decoder = _decoder()
+    decoder = current_decoder()
     try:
         return decoder.decode(data, name, limits, raw)
     except AudioRejected:
         if not decoder.is_suspect:
             raise
-    return _decoder().decode(data, name, limits, raw)  # an earlier file may have been the cause: a new process decides
+    # what an earlier file did to the process may have been the cause: a new one decides
+    return current_decoder().decode(data, name, limits, raw)
 
 
-def _decoder() -> "Decoder":
+def current_decoder() -> "Decoder":
+    """The process of this thread; a new one where there is none, or none that takes files."""
     decoder: Decoder | None = getattr(_of_thread, "decoder", None)
     if decoder is None or decoder.is_closed:
         decoder = _of_thread.decoder = Decoder()

@@ -53,7 +53,7 @@ class AudioSection(Section):
     max_expansion: float = Field(default=4096.0, gt=0)
     """Files that decode to more than this many times their own bytes, as 16-bit samples at 16 kHz, are rejected
     (`expansion`). Speech stays under 400 (codec2 at 700 bit/s), digital silence in FLAC near 700."""
-    decoder_memory_bytes: int = Field(default=1024**3, gt=0)
+    decoder_memory_bytes: int = Field(default=512 * 1024**2, gt=0)
     """Files whose decoder needs more memory than this, beside the file itself, are rejected (`decoder_limit`). It
     needs some 30 MiB for a recording of any length."""
     decoder_cpu_s: float = Field(default=900.0, gt=0)
