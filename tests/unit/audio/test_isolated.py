@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -171,8 +172,11 @@ def test_too_much_cpu_time(decoder):
 
 
 def test_cpu_time_is_counted_for_each_file_alone(decoder):
-    for _ in range(6):
-        decoder.decode(cpu_bomb(), "x", AudioSection(decoder_cpu_s=1.5))
+    started = time.process_time()
+    decode(cpu_bomb(), "x", LIMITS)
+    limits = AudioSection(decoder_cpu_s=3 * (time.process_time() - started))
+    for _ in range(5):
+        decoder.decode(cpu_bomb(), "x", limits)
 
 
 def test_a_memory_bomb(decoder):
@@ -184,8 +188,8 @@ def test_a_memory_bomb(decoder):
 
 def test_long_recordings_need_little_memory_beside_themselves(decoder):
     before = peak_bytes(decoder.pid)
-    pcm = bytes(200_000_000)
-    assert decoder.decode(pcm, "x", LIMITS, RawFormat(48_000, 1)).duration_s == pytest.approx(2_083.33, abs=0.01)
+    pcm = bytes(96_000_000)
+    assert decoder.decode(pcm, "x", LIMITS, RawFormat(48_000, 1)).duration_s == 1_000.0
     assert peak_bytes(decoder.pid) - before < len(pcm) + 30 * 1024**2
 
 
