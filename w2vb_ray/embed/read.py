@@ -1,7 +1,7 @@
 """Read stage: a unit's URIs -> 16 kHz mono waveforms, or reject reasons. A bad utterance never stops its unit.
 
-Fetches run ahead in threads, because a store answers slowly; decoding stays in the task's own thread, because the
-task has one CPU.
+Fetches run ahead in threads, because a store answers slowly; decoding is one file at a time, in a process of its own,
+because the task has one CPU and a file may crash its decoder.
 """
 
 import time
@@ -16,8 +16,9 @@ import pyarrow as pa
 from fsspec import AbstractFileSystem
 
 from w2vb_ray import schema, storage
-from w2vb_ray.audio.decode import RawFormat, Recording, decode
+from w2vb_ray.audio.decode import RawFormat, Recording
 from w2vb_ray.audio.fetch import fetch
+from w2vb_ray.audio.isolated import decode
 from w2vb_ray.audio.resample import TARGET_RATE_HZ
 from w2vb_ray.audio.segment import cut
 from w2vb_ray.config.sections import AudioSection, SourceSection

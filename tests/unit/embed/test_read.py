@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
+from tests.unit.audio import hostile
 from w2vb_ray import schema, storage
 from w2vb_ray.config.sections import AudioSection, SourceSection
 from w2vb_ray.embed import read
@@ -223,3 +224,19 @@ def test_a_unit_without_rows():
     table = run([])
     assert table.num_rows == 0
     assert table.schema.field("waveform").type == pa.large_binary()
+
+
+def test_hostile_files_leave_their_neighbours_as_they_are(store):
+    bad = {f"{i}.wav": (make(), reason) for i, (make, reason) in enumerate(hostile.REJECTED.values())}
+    good = {f"good{i}.wav": noise(0.1 + 0.01 * i, seed=i) for i in range(len(bad))}
+    rows = []
+    for (bad_name, (data, _)), (good_name, samples) in zip(bad.items(), good.items(), strict=True):
+        rows += [store(bad_name, data), store(good_name, wav(samples))]
+    rows.append(store("bomb.m4a", hostile.memory_bomb()))
+    table = run(rows, decoder_memory_bytes=64 * 1024**2)
+    found = dict(zip(table["utterance_id"].to_pylist(), table["reason"].to_pylist(), strict=True))
+    expected = {name: reason for name, (_, reason) in bad.items()}
+    assert found == {**expected, **dict.fromkeys(good), "bomb.m4a": "decoder_limit"}
+    waveforms = dict(zip(table["utterance_id"].to_pylist(), pcm(table), strict=True))
+    for name, samples in good.items():
+        np.testing.assert_array_equal(waveforms[name], samples)
