@@ -27,8 +27,8 @@ Kind = Literal["get", "head", "list", "put", "commit", "post", "delete", "*"]
 Fault = Literal["slow_down", "error", "reset", "hang", "cut", "torn", "short", "corrupt", "lost_reply", "hang_applied"]
 """Nothing is done: `slow_down` (503), `error` (500), `reset` (no reply), `hang` (a late reply).
 Done, and then the reply never comes (`lost_reply`), comes late (`hang_applied`), is reset in the middle of its body
-(`cut`), ends there without a reset (`torn`), ends there with a Content-Length that says so (`short`), or has 16 bytes of
-its body changed (`corrupt`).
+(`cut`), ends there without a reset (`torn`), ends there with a Content-Length that says so (`short`), or has 16 bytes
+of its body changed (`corrupt`).
 """
 
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "expect", "te", "upgrade"})
