@@ -116,7 +116,10 @@ class FaultyStore:
             await asyncio.sleep(self.hang_s)
         if fault == "lost_reply":
             return _abort(request)
-        return await _reply(request, status, headers, reply, fault)
+        try:
+            return await _reply(request, status, headers, reply, fault)
+        except ConnectionResetError:  # the client did not wait
+            return web.Response()
 
     def _draw(self, kind: str, request: str) -> str | None:
         self.num_requests += 1
