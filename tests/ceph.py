@@ -20,11 +20,7 @@ from pathlib import Path
 
 PACKAGES = ("ceph-mon", "ceph-mgr", "ceph-osd", "radosgw")
 PROGRAMS = (*PACKAGES, "ceph", "monmaptool", "radosgw-admin")
-TESTS = (
-    "tests/integration/test_embed_s3.py",
-    "tests/integration/test_source_s3.py",
-    "tests/integration/test_store_s3.py",
-)
+TESTS = tuple(f"tests/integration/test_{name}_s3.py" for name in ("source", "store", "embed"))
 KEYS = {"testing": "testing", "canary": "canary-a81f2c-secret"}  # those that the tests use
 ENDPOINT = "W2VB_TEST_S3_ENDPOINT"
 START_S = 120
@@ -75,9 +71,8 @@ def gateway() -> Generator[str, None, None]:
     daemons: list[subprocess.Popen[bytes]] = []
 
     def once(*command: str) -> None:
-        done = subprocess.run(
-            [*command, "--conf", str(conf)], capture_output=True, text=True, check=False, timeout=START_S
-        )
+        command = (*command, "--conf", str(conf))
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=START_S)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
 

@@ -4,8 +4,8 @@
         ...  # use store.endpoint as endpoint_url
         print(store.counts)  # Counter({("get", "slow_down"): 12, ...})
 
-What happens to a request depends on the seed, the request and how often it came before, not on the order in which
-different requests arrive. From a shell: `python -m tests.faults.proxy http://127.0.0.1:9000 get.reset=0.05`.
+What happens to a request depends on the seed, its kind and path, and how often that came before, not on the order in
+which different requests arrive. From a shell: `python -m tests.faults.proxy http://127.0.0.1:9000 get.reset=0.05`.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Collection, Mapping
+from io import BytesIO
 from typing import Any, Literal, get_args
 
 from aiohttp import ClientSession, ClientTimeout, web
@@ -103,7 +104,7 @@ class FaultyStore:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         kind = kind_of(request)
-        fault = self._draw(kind, f"{request.method} {request.raw_path}")
+        fault = self._draw(kind, request.path)
         body = await request.read()
         if fault in _TEXT:
             return _error(*_TEXT[fault])
@@ -121,10 +122,10 @@ class FaultyStore:
         except ConnectionResetError:  # the client did not wait
             return web.Response()
 
-    def _draw(self, kind: str, request: str) -> str | None:
+    def _draw(self, kind: str, path: str) -> str | None:
         self.num_requests += 1
-        self._seen[kind, request] += 1
-        chance = random.Random(f"{self._seed} {request} {self._seen[kind, request]}").random()
+        self._seen[kind, path] += 1
+        chance = random.Random(f"{self._seed} {kind} {path} {self._seen[kind, path]}").random()
         for fault, probability in self.faults.get(kind, self.faults.get("*", {})).items():  # type: ignore[call-overload]
             chance -= probability
             if chance < 0:
@@ -138,7 +139,7 @@ class FaultyStore:
         headers["Content-Length"] = str(len(body))
         skipped = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # only what the client signed
         sent = self._session.request(
-            request.method, url, headers=headers, data=body, allow_redirects=False, skip_auto_headers=skipped
+            request.method, url, headers=headers, data=BytesIO(body), allow_redirects=False, skip_auto_headers=skipped
         )
         async with sent as response:
             reply = await response.read()

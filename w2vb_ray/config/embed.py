@@ -51,8 +51,8 @@ class SinkSection(Section):
     storage: StorageOptions = {}
     """fsspec options of the sink's store; see `source.storage`."""
     single_writer: bool = False
-    """Take an S3 store that ignores conditional writes, and do not ask whether it does. Two runs at a time would destroy
-    each other's commits there: something else must see to it that there is only one."""
+    """Take an S3 store that ignores conditional writes, without asking whether it does. Two runs at a time would
+    destroy each other's commits there: something else must see to it that there is only one."""
 
 
 class EmbedConfig(Section):

@@ -41,8 +41,8 @@ def check_conditional_put(sink_uri: str, options: Mapping[str, Any], run_id: str
     if not refused:
         raise SinkError(
             f"the store of `sink.uri` ({sink_uri}) ignores conditional writes (a PUT with If-None-Match overwrote an "
-            "object), so two runs could destroy each other's commits; use another store, or, if never more than one run "
-            "writes to these tables at a time, set sink.single_writer=true"
+            "object), so two runs could destroy each other's commits; use another store, or set "
+            "sink.single_writer=true if never more than one run at a time writes to these tables"
         )
 
 
