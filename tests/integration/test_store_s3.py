@@ -96,10 +96,15 @@ def test_another_version_is_rejected_as_changed(bucket, options, store):
 
 
 def test_etags_that_are_no_md5_do_not_reject(bucket, options, store):
-    corpus = Corpus(bucket, options, 1, **NO_CHECKSUM)
-    [(path, data)] = corpus.data.items()
-    corpus.fs.pipe_file(path, data, ServerSideEncryption="aws:kms")
-    assert corpus.fetch_all() == corpus.data
+    corpus = Corpus(bucket, options, 2, **NO_CHECKSUM)
+    plain, encrypted = corpus.data
+    corpus.fs.pipe_file(encrypted, corpus.data[encrypted], ServerSideEncryption="aws:kms")
+    store.faults = {"get": {"corrupt": 1.0}}  # bytes that do not match the etag: only the store can know why
+    assert corpus.fetch(encrypted) not in (corpus.data[encrypted], RejectReason.UNREADABLE)
+    assert corpus.fetch(plain) == RejectReason.UNREADABLE
+    num_bytes = len(corpus.data[plain])
+    assert fetch(corpus.fs, plain, expected_bytes=num_bytes, max_bytes=num_bytes, etag_is_md5=False)
+    store.faults = {}
     in_parts, data = f"{bucket}/parts", b"x" * 2 * PART_BYTES
     corpus.fs.pipe_file(in_parts, data, chunksize=PART_BYTES)
     version = storage.version_of(corpus.fs.info(in_parts))
