@@ -31,6 +31,8 @@ class SourceSection(Section):
     storage: StorageOptions = {}
     """fsspec options of the source's store (`endpoint_url`, `anon`, …). Leave credentials to the provider chain;
     what is secret here is masked wherever it is shown."""
+    etag_is_md5: bool = True
+    """Check what is read from S3 against its etag where that looks like an MD5; false for a store where it is none."""
 
 
 class AudioSection(Section):

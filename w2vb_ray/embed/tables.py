@@ -148,7 +148,7 @@ class Table:
         filesystem = storage.filesystem(self.uri, self._options)
         with filesystem.open(storage.fs_path(storage.join(self.uri, file), filesystem), "rb") as stored:
             # Arrow's own threads may call a Python file while the interpreter ends, which aborts the process.
-            return pq.ParquetFile(stored).read(columns, use_threads=False)
+            return pq.ParquetFile(stored, page_checksum_verification=True).read(columns, use_threads=False)
 
     def _loaded(self) -> DeltaTable:
         if self.delta is None:
@@ -216,6 +216,7 @@ def write_parquet(rows: pa.Table, uri: str, options: Mapping[str, Any]) -> int:
             compression="zstd",
             use_dictionary=plain,
             use_byte_stream_split=_float_leaves(rows.schema),
+            write_page_checksum=True,  # a store may change bytes, and rows that are kept are read and written again
             row_group_size=64 if any(field.type == schema.FRAMES for field in rows.schema) else 8192,
         )
         return out.tell()

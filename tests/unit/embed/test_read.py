@@ -37,7 +37,8 @@ def store(tmp_path):
     def store(name, data, **row):
         path = tmp_path / name
         path.write_bytes(data)
-        return {"id": name, "uri": str(path), "bytes": len(data), **row}
+        version = storage.version_of(LocalFileSystem().info(str(path)))
+        return {"id": name, "uri": str(path), "bytes": len(data), "version": version, **row}
 
     return store
 
@@ -81,6 +82,15 @@ def test_rows_stay_in_order_and_get_their_own_audio(store):
     assert table["end_s"].to_pylist() == table["duration_s"].to_pylist()
 
 
+def test_versions_are_compared_without_their_segment_and_only_where_the_store_gave_them(store):
+    row = store("a.wav", wav(noise(1.0)))
+    segment = {**row, "id": "segment", "version": f"{row['version']}#t=0.0,0.5", "start": 0.0, "end": 0.5}
+    opaque = {**store("b.wav", wav(noise(1.0))), "version": "release-7", "bytes": -1}
+    table = run([segment, opaque])
+    assert table["reason"].to_pylist() == [None, None]
+    assert table["duration_s"].to_pylist() == [0.5, 1.0]
+
+
 def test_columns_are_the_inventory_without_what_only_reading_needs(store):
     unit = planned([store("a.wav", wav(noise(0.1)))])
     table = read_unit(unit, SourceSection(uri="x"), AudioSection())
@@ -106,6 +116,7 @@ def test_bad_recordings_become_reasons_and_the_unit_goes_on(store, tmp_path):
         {**store("gone.wav", fine), "bytes": None},
         {**store("deleted.wav", fine), "uri": str(tmp_path / "deleted" / "x.wav")},
         {**store("grew.wav", fine), "bytes": len(fine) - 1},
+        store("rewritten.wav", fine, version=f"{len(fine)}-1500000000000000000"),
         store("large.wav", wav(noise(2.0))),
         store("slow.wav", wav(noise(0.5, rate=2_000), rate=2_000)),
         store("fine2.wav", fine),
@@ -120,6 +131,7 @@ def test_bad_recordings_become_reasons_and_the_unit_goes_on(store, tmp_path):
         "gone.wav": "missing",
         "deleted.wav": "missing",
         "grew.wav": "changed",
+        "rewritten.wav": "changed",
         "large.wav": "too_large",
         "slow.wav": "out_of_range",
         "fine2.wav": None,
