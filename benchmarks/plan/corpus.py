@@ -48,6 +48,15 @@ class Corpus:
         """Folder of the tables."""
         return self.folder / "sink"
 
+    @property
+    def is_made(self) -> bool:
+        """Whether it is there."""
+        return self._mark.exists()
+
+    @property
+    def _mark(self) -> Path:
+        return self.folder / "_SUCCESS"
+
     def config(self) -> dict[str, Mapping[str, object]]:
         """Config of the job that embeds it."""
         return {"source": {"uri": str(self.manifest)}, "sink": {"uri": str(self.sink)}}
@@ -69,6 +78,7 @@ class Corpus:
         assert writer is not None
         writer.close()
         table.append([add_action(file) for file in files], CommitProperties())
+        self._mark.touch()
 
     def _write_files(self, rows: pa.Table, start: int) -> Iterator[DataFile]:
         """The rows that the table holds; a file has one language, as far as its path is concerned."""
