@@ -91,11 +91,6 @@ class Inventory:
             yield assemble(rows.slice(start, BATCH_ROWS), self.section, offsets=offsets)
 
     @cached_property
-    def schema(self) -> pa.Schema:
-        """Of the table of every batch."""
-        return next(self._tables()).schema
-
-    @cached_property
     def table(self) -> pa.Table:
         """All batches in one: for sources that are known to be small."""
         return pa.concat_tables([batch.table for batch in self.batches()])

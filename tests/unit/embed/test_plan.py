@@ -112,6 +112,7 @@ def test_a_source_cut_into_batches_is_planned_like_the_whole(rows, held, section
     cut = make_plan(batches(table, doubles, size), tables(held), section, **options)
     assert [unit.to_pylist() for unit in cut.units] == [unit.to_pylist() for unit in whole.units]
     assert replace(cut, units=[], audio_s=0.0) == replace(whole, units=[], audio_s=0.0)
+    assert whole.columns == (table.schema if rows else schema.INVENTORY)
     assert cut.audio_s == pytest.approx(whole.audio_s)
 
 
