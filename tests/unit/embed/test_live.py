@@ -8,7 +8,7 @@ from w2vb_ray.embed import live as module
 from w2vb_ray.embed.live import Known, Live
 from w2vb_ray.embed.tables import UTTERANCES, DataFile, add_action
 from w2vb_ray.embed.write import WriteTask, write_units
-from w2vb_ray.source.keys import Keys, hashes
+from w2vb_ray.source.keys import SECRETS, Keys, hashes
 
 from .rows import encoded, packed
 from .sink import LAYOUTS_WITH_FRAMES, VECTORS, open_tables
@@ -84,4 +84,4 @@ def test_an_id_in_two_files_is_counted(tables):
 
 
 def _held(table, file):
-    return module._read(table, ["utterance_id", "source_version"], file)
+    return module._read(table, ["utterance_id", "source_version"], SECRETS, file)
