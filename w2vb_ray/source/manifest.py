@@ -63,8 +63,10 @@ class _Part:
         return pa.schema([*self.stored, *(pa.field(name, pa.string()) for name in self.folders)])
 
     def tables(self, columns: list[str]) -> Iterator[pa.Table]:
-        """Blocks with those of the columns that it has."""
+        """Blocks with those of the columns that it has; none where it has none of them."""
         names = [name for name in self.stored.names if name in columns]
+        if not names:
+            return
         stored = pa.schema([self.stored.field(name) for name in names])
         for block in self.blocks.read(names if names != self.stored.names else None):
             table = storable(block.select(names), stored)

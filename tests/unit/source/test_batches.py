@@ -136,6 +136,22 @@ def test_parts_with_other_columns_and_types(tmp_path, small_pieces):
     assert [rows[f"/{i}-0.wav"]["only"] for i in range(3)] == [None, "x", None]
 
 
+def test_an_offset_in_a_later_part_only(tmp_path, small_pieces):
+    for number, own in enumerate([{}, {"offset": [0.0, 1.0], "duration": [2.0, 2.0]}]):
+        folder = tmp_path / "parts" / f"lang=l{number}"
+        folder.mkdir(parents=True)
+        names = [f"/{number}-{i}.wav" for i in range(2)]
+        pq.write_table(pa.table({"path": names, "source_version": ["v", "v"], **own}), folder / "0.parquet")
+    found, _, _ = read(tmp_path / "parts", format="manifest")
+    rows = {row["audio_uri"]: (row["start_s"], row["end_s"], row["language"]) for row in found.table.to_pylist()}
+    assert rows == {
+        "/0-0.wav": (None, None, "l0"),
+        "/0-1.wav": (None, None, "l0"),
+        "/1-0.wav": (0.0, 2.0, "l1"),
+        "/1-1.wav": (1.0, 3.0, "l1"),
+    }
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_a_row_in_an_error_is_counted_from_the_beginning(tmp_path, small_pieces, kind):
     rows = [{"path": "/a.wav", "source_version": "v", "start": str(i)} for i in range(60)]
