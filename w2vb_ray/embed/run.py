@@ -6,6 +6,7 @@ open tables, who holds them? does the store fence? ─ list the source ─ plan 
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,13 +18,14 @@ from rich.console import Console
 from w2vb_ray import schema
 from w2vb_ray.config.embed import EmbedConfig
 from w2vb_ray.config.secrets import masked
-from w2vb_ray.embed import page, pipeline
+from w2vb_ray.embed import page, pipeline, spread
 from w2vb_ray.embed.card import write_card
 from w2vb_ray.embed.claim import Claim
 from w2vb_ray.embed.commit import Committer, Waiting
 from w2vb_ray.embed.extras import align_extras
+from w2vb_ray.embed.live import Each, Live
 from w2vb_ray.embed.metrics import RunMetrics
-from w2vb_ray.embed.plan import Live, Plan, make_plan
+from w2vb_ray.embed.plan import Plan, make_plan
 from w2vb_ray.embed.probe import check_conditional_put
 from w2vb_ray.embed.provenance import Provenance
 from w2vb_ray.embed.report import describe_encoders, describe_plan, report, show_closing
@@ -95,31 +97,39 @@ class EmbedRun:
             self._claim.check_free()
             if self._claim.has_unconfirmed() and not self._claim.take():
                 continue
-            rows = inventory.table
-            if self._tables[UTTERANCES].exists:
-                rows = align_extras(rows, self._tables[UTTERANCES].columns, self.config.sink.uri)
-            plan = self._plan(inventory, rows)
+            plan = self._plan(inventory)
             if not plan.units:
                 self._claim.release()
                 return self._finish(ExitCode.DONE, plan, None)
             pool = self._connect(len(plan.units))
             provenance = Provenance.of(self.config, self._checkpoint, self.config.encoder.precision)
             provenance.check(self._tables[UTTERANCES].properties, self.config.sink.uri)
-            if self._hold(self._layouts(provenance, rows.schema)):
+            if self._hold(self._layouts(provenance, plan.columns)):
                 return self._embed(plan, pool, provenance)
         raise TableHeld("other runs keep taking these tables between this run's plan and its claim; run it again")
 
-    def _plan(self, inventory: Inventory, rows: pa.Table) -> Plan:
+    def _plan(self, inventory: Inventory) -> Plan:
         with stage(self.console, "planning"):
-            live = Live(
-                utterances=self._tables[UTTERANCES].scan(["utterance_id", "source_version"]),
-                rejects=self._tables[REJECTS].scan(["utterance_id", "source_version", "reason"]),
-                frames=self._tables[FRAMES].scan(["utterance_id"]) if self._tables[FRAMES].exists else None,
-            )
-            plan = make_plan(rows, inventory.duplicates, live, self.config.plan, want_frames=self.config.sink.frames)
+            batches = (replace(batch, table=self._aligned(batch.table)) for batch in inventory.batches())
+            live = Live.read(self._tables, self._spread())
+            plan = make_plan(batches, live, self.config.plan, want_frames=self.config.sink.frames)
         line = describe_plan(plan, inventory.format, inventory.num_skipped)
         self.console.print(line, soft_wrap=True, highlight=False)
         return plan
+
+    def _spread(self) -> Each | None:
+        """How the tables are read: on the cluster, where there is one and they are very large."""
+        num_rows = sum(table.num_rows() for table in self._tables.values())
+        if num_rows < spread.MIN_ROWS or cluster.is_local(self.config.cluster):
+            return None
+        if not ray.is_initialized():
+            cluster.connect(self.config.cluster)
+        return spread.in_tasks
+
+    def _aligned(self, rows: pa.Table) -> pa.Table:
+        if not self._tables[UTTERANCES].exists:
+            return rows
+        return align_extras(rows, self._tables[UTTERANCES].columns, self.config.sink.uri)
 
     def _connect(self, num_units: int) -> cluster.EncoderPool:
         """Start or join Ray, resolve everything that was `auto`, and record the resolved config."""

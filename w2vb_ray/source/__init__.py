@@ -2,10 +2,9 @@
 
 from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.source import folder, manifest, tabular
-from w2vb_ray.source.inventory import assemble
-from w2vb_ray.source.rows import Inventory
+from w2vb_ray.source.inventory import Batch, Inventory
 
-__all__ = ["Inventory", "build_inventory"]
+__all__ = ["Batch", "Inventory", "build_inventory"]
 
 
 def build_inventory(section: SourceSection) -> Inventory:
@@ -23,4 +22,4 @@ def build_inventory(section: SourceSection) -> Inventory:
             rows = folder.read(section)
         case "manifest":
             rows = manifest.read(section)
-    return assemble(rows, section)
+    return Inventory(rows, section, rows.num_skipped, rows.format)

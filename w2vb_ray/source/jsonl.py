@@ -8,7 +8,7 @@ from typing import Any, cast
 import pyarrow as pa
 
 from w2vb_ray.errors import SourceError
-from w2vb_ray.source.unify import texts, unify
+from w2vb_ray.source.unify import stack, texts
 
 _CHUNK_ROWS = 50_000  # what is held as Python objects at a time
 _ARROW_ERRORS = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError)
@@ -22,18 +22,16 @@ def parse(lines: Iterable[bytes], name: str) -> pa.Table:
     Raises:
         SourceError: a line that is not a JSON object in UTF-8, with `name` and its number.
     """
+    return stack(list(chunks(lines, name)))
+
+
+def chunks(lines: Iterable[bytes], name: str) -> Iterator[pa.Table]:
+    """The same in pieces of some thousand lines; each has the keys seen so far, in the types of its own values."""
     rows = _objects(lines, name)
-    chunks: list[dict[str, pa.Array]] = []
-    lengths: list[int] = []
+    keys: dict[str, None] = {}
     while chunk := list(islice(rows, _CHUNK_ROWS)):
-        keys = dict.fromkeys(key for row in chunk for key in row)
-        chunks.append({key: _array([row.get(key) for row in chunk]) for key in keys})
-        lengths.append(len(chunk))
-    keys = dict.fromkeys(key for chunk in chunks for key in chunk)
-    columns = {
-        key: unify([chunk.get(key, pa.nulls(num)) for chunk, num in zip(chunks, lengths, strict=True)]) for key in keys
-    }
-    return pa.table(columns)
+        keys |= dict.fromkeys(key for row in chunk for key in row)
+        yield pa.table({key: _array([row.get(key) for row in chunk]) for key in keys})
 
 
 def _objects(lines: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
