@@ -66,7 +66,13 @@ class Plan:
 
 
 def make_plan(
-    inventory: pa.Table, duplicates: pa.Array, live: Live, section: PlanSection, *, want_frames: bool = False
+    inventory: pa.Table,
+    duplicates: pa.Array,
+    live: Live,
+    section: PlanSection,
+    *,
+    want_frames: bool = False,
+    refusals: pa.Table | None = None,
 ) -> Plan:
     """Anti-join an inventory with the tables and cut the rest into units.
 
@@ -76,6 +82,7 @@ def make_plan(
         live: what the tables hold.
         section: unit sizes.
         want_frames: plan embedded utterances again that have no frames yet.
+        refusals: `utterance_id`, `reason` and `detail` of the rows that the source itself rejects.
     """
     found = _look_up(inventory, live)
     version = inventory["source_version"]
@@ -92,7 +99,7 @@ def make_plan(
     known_rejects = pc.and_(refused, pc.invert(done))
     todo = pc.invert(pc.or_(done, refused))
 
-    planned = _with_flags(inventory, found, duplicates).filter(todo)
+    planned = _with_flags(inventory, found, duplicates, refusals).filter(todo)
     replaced = found.filter(todo)
     seconds = _estimated_s(planned)
     announced = planned["announced_duration_s"]
@@ -139,10 +146,14 @@ def _look_up(inventory: pa.Table, live: Live) -> pa.Table:
     return joined.sort_by("row")
 
 
-def _with_flags(inventory: pa.Table, found: pa.Table, duplicates: pa.Array) -> pa.Table:
+def _with_flags(inventory: pa.Table, found: pa.Table, duplicates: pa.Array, refusals: pa.Table | None) -> pa.Table:
     is_duplicate = pc.is_in(inventory["utterance_id"], duplicates)
     reason = pc.if_else(is_duplicate, str(RejectReason.DUPLICATE_ID), pa.scalar(None, pa.string()))
     detail = pc.if_else(is_duplicate, "an earlier row of this source has the same id", pa.scalar(None, pa.string()))
+    if refusals is not None and refusals.num_rows:
+        where = pc.index_in(inventory["utterance_id"], value_set=refusals["utterance_id"].combine_chunks())
+        reason = pc.coalesce(reason, refusals["reason"].take(where))
+        detail = pc.coalesce(detail, refusals["detail"].take(where))
     flags = [pc.is_valid(found["utterance_version"]), pc.is_valid(found["reject_version"]), reason, detail]
     for planned_field, column in zip(schema.PLANNED, flags, strict=True):
         inventory = inventory.append_column(planned_field, column)

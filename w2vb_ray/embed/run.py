@@ -52,6 +52,7 @@ class EmbedRun:
         self.started = datetime.now(UTC)
         self.tally = Tally()
         self._num_encoders = 0
+        self._num_waiting = 0
         self._clock = time.monotonic()
         self._checkpoint: Checkpoint
         self._folder = RunFolder(config.sink.uri, config.sink.storage, self.run_id)
@@ -74,6 +75,7 @@ class EmbedRun:
         provenance.check(self._tables[UTTERANCES].properties, self.config.sink.uri)
         with stage(self.console, "listing the source"):
             inventory = build_inventory(self.config.source)
+        self._num_waiting = inventory.num_waiting
         try:
             return self._plan_and_embed(inventory)
         finally:
@@ -109,8 +111,15 @@ class EmbedRun:
                 rejects=self._tables[REJECTS].scan(["utterance_id", "source_version", "reason"]),
                 frames=self._tables[FRAMES].scan(["utterance_id"]) if self._tables[FRAMES].exists else None,
             )
-            plan = make_plan(rows, inventory.duplicates, live, self.config.plan, want_frames=self.config.sink.frames)
-        line = describe_plan(plan, inventory.format, inventory.num_skipped)
+            plan = make_plan(
+                rows,
+                inventory.duplicates,
+                live,
+                self.config.plan,
+                want_frames=self.config.sink.frames,
+                refusals=inventory.refused,
+            )
+        line = describe_plan(plan, inventory.format, inventory.num_skipped, inventory.num_waiting)
         self.console.print(line, soft_wrap=True, highlight=False)
         return plan
 
@@ -222,6 +231,7 @@ class EmbedRun:
             "precision": self.config.encoder.precision,
             "device": self.config.encoder.device,
             "num_encoders": self._num_encoders,
+            "waiting": self._num_waiting,
         }
         self._folder.write_config(self.config)
         self._folder.write_report(report(self.tally, plan, **facts))

@@ -1,5 +1,7 @@
 """Rows of any reader -> the inventory: ids, languages, segments, types and names settled, in one place."""
 
+import time
+
 import pyarrow as pa
 
 from w2vb_ray.arrow import pc
@@ -7,7 +9,7 @@ from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.schema import INVENTORY
 from w2vb_ray.source import identity, language, numbers
 from w2vb_ray.source.columns import own_names
-from w2vb_ray.source.rows import Column, Inventory, Rows
+from w2vb_ray.source.rows import REFUSED, Column, Inventory, Rows, flat
 from w2vb_ray.source.storable import storable
 
 _RAW = r"(?i)\.(raw|pcm)$"
@@ -41,7 +43,27 @@ def assemble(rows: Rows, section: SourceSection) -> Inventory:
     names = own_names([*rows.own.column_names, *captured.column_names])
     own_fields = [pa.field(name, column.type) for name, column in zip(names, own, strict=True)]
     table = pa.Table.from_arrays([*fixed, *own], schema=pa.schema([*INVENTORY, *own_fields]))
-    return Inventory(table, rows.num_skipped, rows.format, duplicates)
+    refused = _refused(ids, rows)
+    waiting = _young(rows, section.min_age_s)
+    num_waiting = pc.sum(waiting).as_py() or 0
+    if num_waiting:  # only now, so that ids that come twice stay with the same rows
+        refused = refused.filter(pc.invert(pc.is_in(refused["utterance_id"], flat(ids).filter(waiting))))
+        table = table.filter(pc.invert(waiting))
+        duplicates = duplicates.filter(pc.is_in(duplicates, flat(table["utterance_id"])))
+    return Inventory(table, rows.num_skipped, rows.format, duplicates, refused, num_waiting)
+
+
+def _refused(ids: Column, rows: Rows) -> pa.Table:
+    if rows.reason is None:
+        return REFUSED.empty_table()
+    return pa.table([flat(ids), rows.reason, rows.detail], schema=REFUSED).filter(pc.is_valid(rows.reason))
+
+
+def _young(rows: Rows, min_age_s: float) -> pa.Array:
+    """Rows whose object was written just now. A date that far in the future is a wrong clock, not a new object."""
+    if rows.modified_s is None or not min_age_s:
+        return pa.repeat(pa.scalar(False), len(rows.audio_uri))
+    return pc.fill_null(pc.less(pc.abs(pc.subtract(rows.modified_s, time.time())), min_age_s), False)
 
 
 def _times(rows: Rows, section: SourceSection) -> tuple[Column, Column, Column]:
@@ -52,9 +74,10 @@ def _times(rows: Rows, section: SourceSection) -> tuple[Column, Column, Column]:
         else pa.nulls(len(rows.audio_uri), pa.float64())
         for field in ("start_s", "end_s", "offset_s", "duration_s")
     )
-    if pc.any(pc.greater(offset_s, 0.0)).as_py():
-        # NeMo's segments. Zeros alone are whole recordings, whose rounded duration must not cut them.
-        start_s, end_s = offset_s, pc.add(offset_s, duration_s)
+    if "offset_s" in rows.fields:  # NeMo's segments, at 0 too; a null offset is a whole recording
+        start_s, end_s = offset_s, pc.add(offset_s, _positive(duration_s))
+    elif "end_s" not in rows.fields:
+        end_s = pc.add(start_s, _positive(duration_s))
     announced_s = pc.coalesce(_positive(pc.subtract(end_s, start_s)), _positive(duration_s))
     return start_s, end_s, announced_s
 

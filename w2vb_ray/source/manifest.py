@@ -1,5 +1,6 @@
 """A table with one utterance per row (CSV, TSV, JSON lines, Parquet) -> rows, with the state of their audio."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -9,11 +10,11 @@ import pyarrow as pa
 from w2vb_ray import storage
 from w2vb_ray.arrow import pc
 from w2vb_ray.config.sections import SourceSection
-from w2vb_ray.errors import SourceError
-from w2vb_ray.source import columns, listing, paths, tabular, versions
+from w2vb_ray.errors import RejectReason, SourceError
+from w2vb_ray.source import columns, listed, listing, nemo, tabular
 from w2vb_ray.source.access import not_found, readable
-from w2vb_ray.source.rows import Rows, flat
-from w2vb_ray.source.storable import as_text, storable
+from w2vb_ray.source.rows import Column, Rows
+from w2vb_ray.source.storable import storable
 from w2vb_ray.source.unify import stack
 
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -26,26 +27,30 @@ def read(section: SourceSection) -> Rows:
         SourceError: nothing there, a malformed file, no rows, or no column that names the audio.
     """
     place = listing.locate(section.uri, section.storage)
-    files, num_skipped = _files(place, section)
+    files, num_skipped = files_of(place, section)
     table = stack([_read_part(uri, place.root, section.storage) for uri in files])
     if not table.num_rows:
         raise SourceError(f"`source.uri`: {section.uri} has no rows, in {len(files)} manifest file(s).")
     fields = columns.map_fields(table.column_names, section, section.uri)
-    audio_uri = paths.resolve(_audio_column(table, fields, section), place.root)
-    source_bytes, source_version = _versions(audio_uri, table, fields, section.storage)
-    return Rows(
-        audio_uri=audio_uri,
-        source_bytes=source_bytes,
-        source_version=source_version,
-        fields={field: table[name] for field, name in fields.items()},
-        own=columns.own_columns(table, fields),
-        root=place.root,
+    audio, refused = _audio_column(table, fields, section)
+    return listed.to_rows(
+        table,
+        audio,
+        section,
+        folder=place.root,
+        source_format=section.format if section.format == "nemo" else "manifest",
+        fields=fields,
+        refused=refused,
         num_skipped=num_skipped,
-        format="manifest",
     )
 
 
-def _files(place: listing.Place, section: SourceSection) -> tuple[list[str], int]:
+def files_of(place: listing.Place, section: SourceSection) -> tuple[list[str], int]:
+    """The files that make up a manifest, in the order of their names, and how many others were seen.
+
+    Raises:
+        SourceError: there is none, or they are those of a Delta table.
+    """
     if place.literal:
         return [storage.normalise(section.uri)], 0
     if place.pattern is None:
@@ -84,7 +89,10 @@ def _read_part(uri: str, root: str, options: Mapping[str, Any]) -> pa.Table:
     return table
 
 
-def _audio_column(table: pa.Table, fields: Mapping[str, str], section: SourceSection) -> pa.ChunkedArray:
+def _audio_column(
+    table: pa.Table, fields: Mapping[str, str], section: SourceSection
+) -> tuple[Column, tuple[pa.Array, pa.Array] | None]:
+    """Paths, and refusals of the rows that name several files."""
     if "audio" not in fields:
         usual = ", ".join(columns.USUAL_NAMES["audio"])
         raise SourceError(
@@ -92,24 +100,37 @@ def _audio_column(table: pa.Table, fields: Mapping[str, str], section: SourceSec
             f"{', '.join(table.column_names)}; set `source.columns.audio`."
         )
     column = table[fields["audio"]]
-    if pa.types.is_string(column.type) or pa.types.is_null(column.type):
-        return column
-    raise SourceError(
-        f"Column `{fields['audio']}` of {section.uri} is {column.type}, not paths of audio files; "
-        "set `source.columns.audio` (audio inside tables is not a manifest)."
-    )
+    if pa.types.is_list(column.type) and pa.types.is_string(column.type.value_type):
+        return _single_paths(column.to_pylist())
+    if pa.types.is_null(column.type):
+        return column, None
+    if not pa.types.is_string(column.type):
+        raise SourceError(
+            f"Column `{fields['audio']}` of {section.uri} is {column.type}, not paths of audio files; "
+            "set `source.columns.audio` (audio inside tables is not a manifest)."
+        )
+    if fields["audio"] == nemo.AUDIO and pc.any(pc.starts_with(column, "[")).as_py():
+        return _single_paths([_from_json(path) for path in column.to_pylist()])
+    return column, None
 
 
-def _versions(
-    audio_uri: pa.Array, table: pa.Table, fields: Mapping[str, str], options: Mapping[str, Any]
-) -> tuple[pa.Array, pa.Array]:
-    """Sizes and versions; objects whose version the manifest gives are not looked at."""
-    if "source_version" not in fields:
-        return versions.stat(audio_uri, options)
-    given = flat(pc.fill_null(as_text(table[fields["source_version"]]), ""))
-    absent = pc.equal(given, "")
-    source_bytes = pa.repeat(pa.scalar(versions.UNKNOWN_BYTES, pa.int64()), len(audio_uri))
-    if not pc.any(absent).as_py():
-        return source_bytes, given
-    looked_at = versions.stat(audio_uri.filter(absent), options)
-    return pc.replace_with_mask(source_bytes, absent, looked_at[0]), pc.replace_with_mask(given, absent, looked_at[1])
+def _from_json(path: str | None) -> str | list[Any] | None:
+    """A list that stands as JSON text, because other rows of its column hold a path."""
+    try:
+        found = json.loads(path or "")
+    except ValueError:
+        return path
+    return found if isinstance(found, list) else path
+
+
+def _single_paths(values: list[Any]) -> tuple[pa.Array, tuple[pa.Array, pa.Array]]:
+    """NeMo names the channels of one recording as a list of files; a list of one is that file."""
+    paths: list[str | None] = []
+    details: list[str | None] = []
+    for value in values:
+        several = isinstance(value, list) and len(value) > 1
+        single = value[0] if isinstance(value, list) and len(value) == 1 else value
+        paths.append(single if isinstance(single, str) else None)
+        details.append(f"one file per channel is not read: {json.dumps(value)}" if several else None)
+    reasons = [None if detail is None else str(RejectReason.UNDECODABLE) for detail in details]
+    return pa.array(paths, pa.string()), (pa.array(reasons, pa.string()), pa.array(details, pa.string()))

@@ -1,12 +1,14 @@
 """What a reader hands over: the fields it found by our names, and the source's own columns."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import pyarrow as pa
 
 Column: TypeAlias = pa.Array | pa.ChunkedArray
+
+REFUSED = pa.schema([("utterance_id", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -19,9 +21,13 @@ class Inventory:
     num_skipped: int
     """Files seen that are neither audio nor metadata."""
     format: str
-    """`folder` or `manifest`."""
+    """What the source was read as."""
     duplicates: pa.Array
     """Ids (as in `table`, `<id>#2`, …) of rows whose given id an earlier row has: the pipeline rejects them."""
+    refused: pa.Table = field(default_factory=REFUSED.empty_table)
+    """`utterance_id`, `reason` and `detail` of the rows that are rejected before anything of them is read."""
+    num_waiting: int = 0
+    """Rows that are not in `table`, because their audio is younger than `source.min_age_s`."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,11 @@ class Rows:
     """Where path templates start."""
     num_skipped: int
     format: str
+    modified_s: pa.Array | None = None
+    """Unix time at which the object was last written; null where not known."""
+    reason: pa.Array | None = None
+    """Why the row cannot be embedded, where the source alone can tell; null where it cannot."""
+    detail: pa.Array | None = None
 
 
 def flat(column: Column) -> pa.Array:

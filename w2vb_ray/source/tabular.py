@@ -18,8 +18,15 @@ from w2vb_ray.errors import SourceError
 from w2vb_ray.source import delimited, jsonl
 from w2vb_ray.source.access import readable
 
-_KINDS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-SUFFIXES = (*_KINDS, ".csv.gz", ".tsv.gz", ".jsonl.gz", ".ndjson.gz")
+_KINDS = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",  # what NeMo calls its manifests
+}
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -36,8 +43,13 @@ def _kind(name: str) -> str | None:
     return next((kind for suffix, kind in _KINDS.items() if name.endswith(suffix)), None)
 
 
-def read(uri: str, options: Mapping[str, Any]) -> pa.Table:
+def read(uri: str, options: Mapping[str, Any], convert: jsonl.Convert | None = None) -> pa.Table:
     """One file as a table; text formats give string columns, without rows for an empty file.
+
+    Args:
+        uri: a name that is of no known kind is read as JSON lines.
+        options: fsspec options of its store.
+        convert: what to make of each object of JSON lines.
 
     Raises:
         SourceError: the file cannot be read, or a line of it is malformed (with its number).
@@ -49,7 +61,7 @@ def read(uri: str, options: Mapping[str, Any]) -> pa.Table:
             if kind_of(uri) == "parquet":
                 return _read_parquet(file, uri)
             data = file.read()
-    return _read_text(data, uri)
+    return _read_text(data, uri, convert)
 
 
 def _read_parquet(file: BinaryIO, uri: str) -> pa.Table:
@@ -59,7 +71,7 @@ def _read_parquet(file: BinaryIO, uri: str) -> pa.Table:
         raise SourceError(f"{uri} is not a readable Parquet file: {err}.") from err
 
 
-def _read_text(data: bytes, uri: str) -> pa.Table:
+def _read_text(data: bytes, uri: str, convert: jsonl.Convert | None = None) -> pa.Table:
     if data.startswith(_GZIP_MAGIC):
         try:
             data = gzip.decompress(data)
@@ -71,7 +83,7 @@ def _read_text(data: bytes, uri: str) -> pa.Table:
         case "tsv":
             return delimited.parse(data, uri, delimiter="\t", quoted=False)
         case _:
-            return jsonl.parse(io.BytesIO(data), uri)
+            return jsonl.parse(io.BytesIO(data), uri, convert)
 
 
 def column_names(uri: str, options: Mapping[str, Any]) -> list[str]:
@@ -86,13 +98,22 @@ def column_names(uri: str, options: Mapping[str, Any]) -> list[str]:
         with file:
             if kind_of(uri) == "parquet":
                 return _parquet_names(file, uri)
-            first_line = file.readline()
+            first_line = _first_line(file)
     try:
         if kind_of(uri) == "jsonl":
             return jsonl.parse([first_line], uri).column_names
         return _read_text(first_line, uri).column_names
     except SourceError:
         return []
+
+
+def _first_line(file: BinaryIO) -> bytes:
+    zipped = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    file.seek(0)
+    try:
+        return gzip.GzipFile(fileobj=file).readline() if zipped else file.readline()
+    except (OSError, EOFError, zlib.error):
+        return b""
 
 
 def _parquet_names(file: BinaryIO, uri: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Size and version of objects that are known by name only, with as few calls to the store as their places allow."""
+"""Size, version and age of objects that are known by name only, with few calls to the store."""
 
 import os
 import stat as stat_mode
@@ -25,18 +25,27 @@ R = TypeVar("R")
 
 
 class Stat(NamedTuple):
-    """Size (None: the object does not exist; -1: not known) and version (`""`: not known)."""
+    """Size (None: the object does not exist; -1: not known), version (`""`: not known) and time of the last write."""
 
     num_bytes: int | None
     version: str
+    modified_s: float | None = None
+
+
+class Stats(NamedTuple):
+    """The same for many objects: int64, string and float64 (null: not known), each (N,)."""
+
+    source_bytes: pa.Array
+    source_version: pa.Array
+    modified_s: pa.Array
 
 
 _MISSING = Stat(None, "")
 _DENIED = Stat(UNKNOWN_BYTES, "")
 
 
-def stat(uris: pa.Array, options: Mapping[str, Any]) -> tuple[pa.Array, pa.Array]:
-    """Sizes in bytes and versions of objects: int64 (N,) and string (N,), in the order of `uris`.
+def stat(uris: pa.Array, options: Mapping[str, Any]) -> Stats:
+    """Sizes in bytes, versions and times of the last write of objects, in the order of `uris`.
 
     A missing object has size null, one that may not be looked at -1; both have version `""`.
 
@@ -52,8 +61,11 @@ def stat(uris: pa.Array, options: Mapping[str, Any]) -> tuple[pa.Array, pa.Array
             f"access to {names[0]} and all other audio is denied; check credentials and `source.storage`."
         )
     stats = [found[name] for name in uris.to_pylist()]
-    sizes = pa.array([entry.num_bytes for entry in stats], pa.int64())
-    return sizes, pa.array([entry.version for entry in stats], pa.string())
+    return Stats(
+        pa.array([entry.num_bytes for entry in stats], pa.int64()),
+        pa.array([entry.version for entry in stats], pa.string()),
+        pa.array([entry.modified_s for entry in stats], pa.float64()),
+    )
 
 
 def _by_place(uris: Iterable[str]) -> dict[str, list[str]]:
@@ -79,7 +91,7 @@ def _stat_file(path: str) -> Stat:
         return _MISSING
     if not stat_mode.S_ISREG(status.st_mode):
         return _MISSING
-    return Stat(status.st_size, storage.version_of({"size": status.st_size, "mtime_ns": status.st_mtime_ns}))
+    return _entry({"size": status.st_size, "mtime_ns": status.st_mtime_ns})
 
 
 def _stat_remote(place: str, uris: list[str], options: Mapping[str, Any]) -> dict[str, Stat]:
@@ -118,7 +130,7 @@ def _head(fs: AbstractFileSystem, path: str) -> Stat:
 
 
 def _entry(info: Mapping[str, Any]) -> Stat:
-    return Stat(info["size"], storage.version_of(info))
+    return Stat(info["size"], storage.version_of(info), storage.modified_s(info))
 
 
 def _in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
