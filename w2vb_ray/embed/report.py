@@ -24,7 +24,7 @@ _NEXT = {
 _PACKAGES = ("ray", "torch", "transformers", "pyarrow", "deltalake")
 
 
-def describe_plan(plan: Plan, source_format: str, num_skipped: int, num_waiting: int = 0) -> str:
+def describe_plan(plan: Plan, source_format: str, num_skipped: int) -> str:
     """One line before the work: how much there is, and how much of it is new."""
     known = plan.num_planned - plan.num_without_duration
     hours = f"{plan.audio_s / 3600:.2f} h" if known else "length not known yet"
@@ -41,8 +41,8 @@ def describe_plan(plan: Plan, source_format: str, num_skipped: int, num_waiting:
         parts.insert(2, f"{plan.num_changed:,} of them again")
     if plan.num_gone:
         parts.append(f"{plan.num_gone:,} whose audio is gone keep their embeddings")
-    if num_waiting:
-        parts.append(f"{num_waiting:,} more younger than source.min_age_s wait for the next run")
+    if plan.num_waiting:
+        parts.append(f"{plan.num_waiting:,} more younger than source.min_age_s wait for the next run")
     if num_skipped:
         parts.append(f"{num_skipped:,} other files skipped")
     return f"plan: {', '.join(parts)}"
@@ -79,6 +79,7 @@ def report(tally: Tally, plan: Plan, **facts: Any) -> dict[str, Any]:
         "unchanged": plan.num_unchanged,
         "known_rejects": plan.num_known_rejects,
         "replaced": plan.num_changed,
+        "waiting": plan.num_waiting,
         "units": len(plan.units),
         "audio_hours": tally.audio_s / 3600,
         "padding_waste": tally.padding_waste,

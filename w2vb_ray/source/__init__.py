@@ -4,11 +4,11 @@ from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.errors import SourceError
 from w2vb_ray.source import common_voice, folder, kaldi, lhotse, manifest
 from w2vb_ray.source.access import NothingThere
-from w2vb_ray.source.inventory import assemble
+from w2vb_ray.source.inventory import Batch, Inventory
 from w2vb_ray.source.recognise import recognise
-from w2vb_ray.source.rows import Inventory, Rows
+from w2vb_ray.source.rows import Pieces, Rows
 
-__all__ = ["Inventory", "build_inventory"]
+__all__ = ["Batch", "Inventory", "build_inventory"]
 
 
 def build_inventory(section: SourceSection) -> Inventory:
@@ -19,10 +19,10 @@ def build_inventory(section: SourceSection) -> Inventory:
         ConfigError: an unknown protocol or a malformed path template.
     """
     if section.format != "auto":
-        return assemble(_read(section), section)
+        return _inventory(section)
     guess = recognise(section)
     try:
-        return assemble(_read(section.model_copy(update={"format": guess.format})), section)
+        return _inventory(section.model_copy(update={"format": guess.format}))
     except NothingThere:
         raise
     except SourceError as err:
@@ -31,7 +31,12 @@ def build_inventory(section: SourceSection) -> Inventory:
         ) from err
 
 
-def _read(section: SourceSection) -> Rows:
+def _inventory(section: SourceSection) -> Inventory:
+    rows = _read(section)
+    return Inventory(rows, section, rows.num_skipped, rows.format)
+
+
+def _read(section: SourceSection) -> Rows | Pieces:
     if section.inventory_uri is not None and section.format != "folder":
         raise SourceError(f"`source.inventory_uri` lists a folder of audio, but `source.format` is {section.format}.")
     match section.format:
@@ -41,7 +46,9 @@ def _read(section: SourceSection) -> Rows:
             return lhotse.read(section)
         case "common_voice":
             return common_voice.read(section)
-        case "manifest" | "nemo":
+        case "nemo":
+            return manifest.read(section, manifest.NEMO)
+        case "manifest":
             return manifest.read(section)
         case _:
             return folder.read(section)

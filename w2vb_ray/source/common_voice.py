@@ -4,20 +4,16 @@
 folder, `validated.tsv` is read. `clip_durations.tsv`, where there is one, says how long the clips are.
 """
 
-from collections.abc import Mapping
-
 import pyarrow as pa
 
 from w2vb_ray import storage
 from w2vb_ray.arrow import pc
 from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.errors import SourceError
-from w2vb_ray.source import columns, listed, listing, numbers, paths, tabular, versions
+from w2vb_ray.source import listed, listing, manifest, numbers, paths, tabular, versions
 from w2vb_ray.source.access import readable
 from w2vb_ray.source.peek import Peek
-from w2vb_ray.source.rows import Rows, flat
-from w2vb_ray.source.storable import storable
-from w2vb_ray.source.unify import stack
+from w2vb_ray.source.rows import Pieces, flat
 
 CLIPS = "clips"
 VALIDATED = "validated.tsv"
@@ -40,28 +36,13 @@ def recognises(peek: Peek) -> str | None:
     return None
 
 
-def read(section: SourceSection) -> Rows:
+def read(section: SourceSection) -> Pieces:
     """Read the TSV files that `source.uri` names.
 
     Raises:
         SourceError: nothing there, a malformed file, or no rows.
     """
-    place = listing.locate(section.uri, section.storage)
-    files, num_skipped = _files(place, section)
-    tables = [storable(tabular.read(uri, section.storage)) for uri in files]
-    table = stack([_with_durations(table, uri, section) for table, uri in zip(tables, files, strict=True)])
-    if not table.num_rows:
-        raise SourceError(f"`source.uri`: {section.uri} has no rows, in {len(files)} file(s).")
-    fields = columns.map_fields(table.column_names, section, section.uri)
-    return listed.to_rows(
-        table,
-        pa.concat_arrays([_clips(table, fields, uri, section) for table, uri in zip(tables, files, strict=True)]),
-        section,
-        folder=place.root,
-        source_format="common_voice",
-        fields=fields,
-        num_skipped=num_skipped,
-    )
+    return manifest.read(section, manifest.Dialect("common_voice", edit=_edit, files=_files))
 
 
 def _files(place: listing.Place, section: SourceSection) -> tuple[list[str], int]:
@@ -95,23 +76,32 @@ def _validated(root: str, section: SourceSection) -> list[str]:
     return [uri for uri, size in zip(candidates, found.to_pylist(), strict=True) if size is not None]
 
 
-def _with_durations(table: pa.Table, uri: str, section: SourceSection) -> pa.Table:
-    """The table with `duration_s` of each clip, where the release tells it."""
-    durations = storage.join(uri.rpartition("/")[0], _DURATIONS)
-    known = not pc.all(pc.is_null(versions.stat(pa.array([durations]), section.storage).source_bytes)).as_py()
-    if not known or "path" not in table.column_names or _DURATION_S in table.column_names:
-        return table
-    lengths = tabular.read(durations, section.storage)
-    if not {"clip", "duration[ms]"} <= set(lengths.column_names):
-        return table
-    where = pc.index_in(flat(table["path"]), value_set=flat(lengths["clip"]))
-    length_ms = flat(numbers.floats(lengths["duration[ms]"], "duration[ms]", durations))
-    return table.append_column(_DURATION_S, pc.divide(length_ms.take(where), 1000.0))
+def _edit(uri: str, section: SourceSection) -> manifest.Edit:
+    """Blocks of one file with full URIs of its clips, and with `duration_s` where the release tells it."""
+    folder = uri.rpartition("/")[0]
+    base = listed.base_of(section, storage.join(folder, CLIPS))
+    name = section.columns.get("audio", "path")
+    durations = _durations(storage.join(folder, _DURATIONS), section)
+
+    def edit(table: pa.Table) -> pa.Table:
+        if name not in table.column_names:
+            raise SourceError(f"{uri} has no column `{name}`, which names the clips; set `source.columns.audio`.")
+        clips = flat(table[name])
+        table = table.set_column(table.column_names.index(name), name, paths.resolve(clips, base))
+        if durations is None or _DURATION_S in table.column_names:
+            return table
+        where = pc.index_in(clips, value_set=flat(durations["clip"]))
+        return table.append_column(_DURATION_S, flat(durations[_DURATION_S]).take(where))
+
+    return edit
 
 
-def _clips(table: pa.Table, fields: Mapping[str, str], uri: str, section: SourceSection) -> pa.Array:
-    """URIs of the clips of one file."""
-    base = section.audio_root or storage.join(uri.rpartition("/")[0], CLIPS)
-    if fields.get("audio") not in table.column_names:
-        raise SourceError(f"{uri} has no column `path`, which a TSV of Common Voice has; set `source.columns.audio`.")
-    return paths.resolve(table[fields["audio"]], storage.normalise(base))
+def _durations(uri: str, section: SourceSection) -> pa.Table | None:
+    """`clip` and `duration_s` of every clip; None where the release does not tell them."""
+    if versions.stat(pa.array([uri]), section.storage).source_bytes[0].as_py() is None:
+        return None
+    table = tabular.read(uri, section.storage)
+    if not {"clip", "duration[ms]"} <= set(table.column_names):
+        return None
+    length_s = pc.divide(numbers.floats(table["duration[ms]"], "duration[ms]", uri), 1000.0)
+    return pa.table({"clip": table["clip"], _DURATION_S: length_s})

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast
 import pyarrow as pa
 
 from w2vb_ray.errors import SourceError
-from w2vb_ray.source.unify import texts, unify
+from w2vb_ray.source.unify import stack, texts
 
 Convert: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -29,18 +29,16 @@ def parse(lines: Iterable[bytes], name: str, convert: Convert | None = None) -> 
     Raises:
         SourceError: a line that is not a JSON object in UTF-8, with `name` and its number.
     """
+    return stack(list(chunks(lines, name, convert)))
+
+
+def chunks(lines: Iterable[bytes], name: str, convert: Convert | None = None) -> Iterator[pa.Table]:
+    """The same in pieces of some thousand lines; each has the keys seen so far, in the types of its own values."""
     rows = _objects(lines, name) if convert is None else map(convert, _objects(lines, name))
-    chunks: list[dict[str, pa.Array]] = []
-    lengths: list[int] = []
+    keys: dict[str, None] = {}
     while chunk := list(islice(rows, _CHUNK_ROWS)):
-        keys = dict.fromkeys(key for row in chunk for key in row)
-        chunks.append({key: _array([row.get(key) for row in chunk]) for key in keys})
-        lengths.append(len(chunk))
-    keys = dict.fromkeys(key for chunk in chunks for key in chunk)
-    columns = {
-        key: unify([chunk.get(key, pa.nulls(num)) for chunk, num in zip(chunks, lengths, strict=True)]) for key in keys
-    }
-    return pa.table(columns)
+        keys |= dict.fromkeys(key for row in chunk for key in row)
+        yield pa.table({key: _array([row.get(key) for row in chunk]) for key in keys})
 
 
 def _objects(lines: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:

@@ -14,8 +14,9 @@ from w2vb_ray import storage
 from w2vb_ray.arrow import pc
 from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.errors import AudioRejected, RejectReason, SourceError
-from w2vb_ray.source import listed
+from w2vb_ray.source import columns, listed
 from w2vb_ray.source.access import readable
+from w2vb_ray.source.objects import Refusals
 from w2vb_ray.source.peek import Peek
 from w2vb_ray.source.rows import Rows, flat
 from w2vb_ray.source.rxfilename import file_of
@@ -27,7 +28,7 @@ _SEGMENT = (
 )
 _BY_KEY = re.compile(r"(utt|spk)2(?!utt$)(\w+)")
 _NAMES = {"spk": "speaker", "lang": "language", "dur": "duration_s"}
-_CWD = "Kaldi recipes write them from the folder that they run in"
+_CWD = "recipes of Kaldi write them from where they run"
 
 
 def recognises(peek: Peek) -> str | None:
@@ -53,15 +54,12 @@ def read(section: SourceSection) -> Rows:
         raise SourceError(f"`source.uri`: the Kaldi data folder {folder} has no utterances.")
     audio = _audio(recordings, utterances)
     table = _with_columns(utterances.drop_columns(["channel"]), names, folder, section)
-    return listed.to_rows(
-        table,
-        audio["path"],
-        section,
-        folder=folder,
-        source_format="kaldi",
-        refused=(flat(audio["reason"]), flat(audio["detail"])),
-        elsewhere=_CWD,
-    )
+    fields = columns.map_fields(table.column_names, section, section.uri)
+    fields.pop("audio", None)  # `wav.scp` has it
+    found = listed.List(section, fields, folder, "kaldi", elsewhere=_CWD)
+    rows = found.rows(table, audio["path"], Refusals(flat(audio["reason"]), flat(audio["detail"])))
+    found.check()
+    return rows
 
 
 def _file_names(folder: str, section: SourceSection) -> list[str]:

@@ -9,22 +9,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from w2vb_ray.config.sections import SourceSection
-from w2vb_ray.errors import AudioRejected, RejectReason, SourceError
-from w2vb_ray.source import listed, listing, manifest, tabular
+from w2vb_ray.errors import AudioRejected, RejectReason
+from w2vb_ray.source import manifest, tabular
 from w2vb_ray.source.peek import Peek
-from w2vb_ray.source.rows import Rows, flat
-from w2vb_ray.source.storable import as_text, storable
-from w2vb_ray.source.unify import stack
+from w2vb_ray.source.rows import Pieces
 
 _CUT = frozenset({"recording", "supervisions"})
 _MIXED = frozenset({"tracks", "type"})
 _WHOLE_S = 1e-3
 """A cut from 0 whose length differs less from the recording's is the whole of it."""
 _SUPERVISED = ("speaker", "language", "gender")
-_COLUMNS = ("utterance_id", "recording_id", "start_s", "end_s", "duration_s", "text", *_SUPERVISED)
-_WORKING = ("\0audio", "\0reason", "\0detail")
-"""Not to be mistaken for a custom field."""
-_CWD = "Lhotse opens them from the folder that the program runs in"
+_COLUMNS = ("utterance_id", "recording_id", "audio_uri", "start_s", "end_s", "duration_s", "text", *_SUPERVISED)
+_CWD = "Lhotse from where the program runs"
 
 
 def recognises(peek: Peek) -> str | None:
@@ -34,28 +30,13 @@ def recognises(peek: Peek) -> str | None:
     return "the keys of Lhotse cuts in it" if peek.columns >= _CUT or peek.columns >= _MIXED else None
 
 
-def read(section: SourceSection) -> Rows:
+def read(section: SourceSection) -> Pieces:
     """Read the cuts at `source.uri`: a file, or a glob of them.
 
     Raises:
         SourceError: nothing there, a line that is not JSON, or no cuts.
     """
-    place = listing.locate(section.uri, section.storage)
-    files, num_skipped = manifest.files_of(place, section)
-    table = stack([storable(tabular.read(uri, section.storage, _row)) for uri in files])
-    if not table.num_rows:
-        raise SourceError(f"`source.uri`: {section.uri} has no cuts, in {len(files)} file(s).")
-    audio, reason, detail = (flat(as_text(table[name])) for name in _WORKING)
-    return listed.to_rows(
-        table.drop_columns(list(_WORKING)),
-        audio,
-        section,
-        folder=place.root,
-        source_format="lhotse",
-        refused=(reason, detail),
-        num_skipped=num_skipped,
-        elsewhere=_CWD,
-    )
+    return manifest.read(section, manifest.Dialect("lhotse", convert=_row, elsewhere=_CWD))
 
 
 def _row(cut: dict[str, Any]) -> dict[str, Any]:
@@ -63,11 +44,10 @@ def _row(cut: dict[str, Any]) -> dict[str, Any]:
     recording = _mapping(cut.get("recording"))
     row = {"utterance_id": cut.get("id"), "recording_id": recording.get("id"), **_described(cut)}
     try:
-        row["\0audio"] = _file(cut, recording)
-        row.update(_times(cut, recording))
+        row |= {"audio_uri": _file(cut, recording), **_times(cut, recording)}
     except AudioRejected as rejected:
-        row.update({"\0reason": str(rejected.reason), "\0detail": rejected.detail})
-    return dict.fromkeys((*_WORKING, *_COLUMNS)) | row
+        row |= dict(zip(manifest.REFUSAL, (str(rejected.reason), rejected.detail), strict=True))
+    return dict.fromkeys(_COLUMNS) | row
 
 
 def _described(cut: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from w2vb_ray.arrow import pc
 from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.source import paths, tabular
-from w2vb_ray.source.objects import OBJECT, look_up
+from w2vb_ray.source.objects import OBJECT, Objects
 from w2vb_ray.source.rows import flat
 from w2vb_ray.source.storable import storable
 from w2vb_ray.source.unify import stack
@@ -70,6 +70,8 @@ def _objects(files: pa.Table, audio_uri: pa.Array, section: SourceSection) -> pa
     objects = {name: flat(files[name]).take(where) for name in OBJECT.names} | {"audio_uri": audio_uri}
     unlisted = pc.is_null(where)
     if pc.any(unlisted).as_py():
-        looked_at = look_up(audio_uri.filter(unlisted), section)
+        asked = Objects(section)
+        looked_at = asked.look_up(audio_uri.filter(unlisted))
+        asked.check()
         objects = {name: pc.replace_with_mask(objects[name], unlisted, flat(looked_at[name])) for name in objects}
     return pa.table(objects, schema=OBJECT)

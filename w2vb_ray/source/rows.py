@@ -1,38 +1,17 @@
 """What a reader hands over: the fields it found by our names, and the source's own columns."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import pyarrow as pa
 
 Column: TypeAlias = pa.Array | pa.ChunkedArray
 
-REFUSED = pa.schema([("utterance_id", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
-
-
-@dataclass(frozen=True)
-class Inventory:
-    """Every utterance of a source, one row each."""
-
-    table: pa.Table
-    """`schema.INVENTORY`, then the source's own columns. Ids are unique; `source_bytes` is null where the object does
-    not exist and -1 where its size is not known."""
-    num_skipped: int
-    """Files seen that are neither audio nor metadata."""
-    format: str
-    """What the source was read as."""
-    duplicates: pa.Array
-    """Ids (as in `table`, `<id>#2`, …) of rows whose given id an earlier row has: the pipeline rejects them."""
-    refused: pa.Table = field(default_factory=REFUSED.empty_table)
-    """`utterance_id`, `reason` and `detail` of the rows that are rejected before anything of them is read."""
-    num_waiting: int = 0
-    """Rows that are not in `table`, because their audio is younger than `source.min_age_s`."""
-
 
 @dataclass(frozen=True)
 class Rows:
-    """A source before ids, languages and types are settled. All columns have the same length."""
+    """A source, or a piece of one, before ids, languages and types are settled. All columns have the same length."""
 
     audio_uri: pa.Array
     """Full URIs; empty where the source names no audio."""
@@ -47,11 +26,40 @@ class Rows:
     """Where path templates start."""
     num_skipped: int
     format: str
+    first_row: int = 0
+    """How many rows of the source come before this piece; errors count rows."""
     modified_s: pa.Array | None = None
     """Unix time at which the object was last written; null where not known."""
     reason: pa.Array | None = None
     """Why the row cannot be embedded, where the source alone can tell; null where it cannot."""
     detail: pa.Array | None = None
+
+    def slice(self, start: int, length: int) -> "Rows":
+        """Some of the rows."""
+        return Rows(
+            audio_uri=self.audio_uri.slice(start, length),
+            source_bytes=self.source_bytes.slice(start, length),
+            source_version=self.source_version.slice(start, length),
+            fields={field: column.slice(start, length) for field, column in self.fields.items()},
+            own=self.own.slice(start, length),
+            root=self.root,
+            num_skipped=self.num_skipped,
+            format=self.format,
+            first_row=self.first_row + start,
+            modified_s=None if self.modified_s is None else self.modified_s.slice(start, length),
+            reason=None if self.reason is None else self.reason.slice(start, length),
+            detail=None if self.detail is None else self.detail.slice(start, length),
+        )
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A source that is too large for one `Rows`."""
+
+    read: Callable[[], Iterator[Rows]]
+    """Reads it from the beginning. Every piece has the same columns in the same types, which Delta Lake can hold."""
+    num_skipped: int
+    format: str
 
 
 def flat(column: Column) -> pa.Array:
