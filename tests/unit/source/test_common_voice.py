@@ -67,7 +67,7 @@ def test_a_tsv_without_clips_is_a_manifest(release):
 
 
 def test_what_is_no_release(release):
-    with pytest.raises(SourceError, match="is no Common Voice release: looked for validated.tsv"):
+    with pytest.raises(SourceError, match=r"is no Common Voice release: looked for validated\.tsv"):
         _read(release / "de/clips", format="common_voice")
     with pytest.raises(SourceError, match=r"has no column `path`"):
         _read(release / "de/reported.tsv", format="common_voice")

@@ -140,5 +140,5 @@ def test_a_folder_above_it_is_told_where_to_look(data):
         path.unlink()
     with pytest.raises(SourceError, match=r"holds no audio.*name the one that holds wav\.scp"):
         _read(data.parent)
-    with pytest.raises(SourceError, match="holds no wav.scp"):
+    with pytest.raises(SourceError, match=r"holds no wav\.scp"):
         _read(data.parent, format="kaldi")
