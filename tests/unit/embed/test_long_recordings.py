@@ -1,4 +1,4 @@
-"""Segments of long recordings, from a list to waveforms: a recording is read once in each unit that has a part of it."""
+"""Segments of long recordings, from a list to waveforms: read once in each unit that has a part of the recording."""
 
 import json
 from collections import Counter
