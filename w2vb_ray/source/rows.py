@@ -1,7 +1,7 @@
 """What a reader hands over: the fields it found by our names, and the source's own columns."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -36,20 +36,13 @@ class Rows:
 
     def slice(self, start: int, length: int) -> "Rows":
         """Some of the rows."""
-        return Rows(
-            audio_uri=self.audio_uri.slice(start, length),
-            source_bytes=self.source_bytes.slice(start, length),
-            source_version=self.source_version.slice(start, length),
-            fields={field: column.slice(start, length) for field, column in self.fields.items()},
-            own=self.own.slice(start, length),
-            root=self.root,
-            num_skipped=self.num_skipped,
-            format=self.format,
-            first_row=self.first_row + start,
-            modified_s=None if self.modified_s is None else self.modified_s.slice(start, length),
-            reason=None if self.reason is None else self.reason.slice(start, length),
-            detail=None if self.detail is None else self.detail.slice(start, length),
-        )
+        columns = {
+            field.name: column.slice(start, length)
+            for field in fields(self)
+            if isinstance(column := getattr(self, field.name), pa.Array | pa.ChunkedArray | pa.Table)
+        }
+        named = {field: column.slice(start, length) for field, column in self.fields.items()}
+        return replace(self, **columns, fields=named, first_row=self.first_row + start)
 
 
 @dataclass(frozen=True)
