@@ -108,7 +108,9 @@ def test_odd_names(data):
 
 def test_relative_paths_of_recipes_start_elsewhere(data):
     _write(data, wav__scp=["a wav/one.wav", "b wav/two.wav"])
-    with pytest.raises(SourceError, match=r"none of the 2 relative paths .*one\.wav.*`source\.audio_root` says where"):
+    with pytest.raises(
+        SourceError, match=r"none of the 2 relative paths .*one\.wav.*`source\.audio_root` says where they start"
+    ):
         _read(data)
     _, rows = _read(data, audio_root=str(data.parent.parent))
     assert [row["source_bytes"] for row in rows.values()] == [3, 3]

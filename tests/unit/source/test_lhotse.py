@@ -101,7 +101,7 @@ def test_odd_names_and_cuts_that_are_none(folder):
 
 def test_relative_paths_of_programs_start_elsewhere(folder):
     path = _write(folder / "cuts.jsonl", _cut("corpus/mono.wav"))
-    with pytest.raises(SourceError, match=r"none of the 1 relative paths .*`source\.audio_root` says where"):
+    with pytest.raises(SourceError, match=r"none of the 1 relative paths .*`source\.audio_root` says where they start"):
         _ = _read(path)
     (folder / "corpus").mkdir()
     (folder / "mono.wav").rename(folder / "corpus/mono.wav")
