@@ -18,7 +18,7 @@ from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.errors import RejectReason
 
 _URL = r"^[A-Za-z][A-Za-z0-9+.\-]*://"
-_ODD = r"(?i)\.\.|%2e|%25|%5c|\\|::|[?#]"  # what has to be looked at closely
+_ODD = r"(?i)\.\.|%2e|%25|%5c|\\|::"  # what has to be looked at closely
 _CHAIN = re.compile(r"::.*://")
 _HTTP = frozenset({"http", "https"})
 _REPOSITORY_PARTS = {"datasets": 3, "spaces": 3, "buckets": 3}
