@@ -88,7 +88,7 @@ class Allowed:
         place = _place(uri)
         if any(_place(prefix).holds(place) for prefix in (*self.own, *self.more)):
             return None
-        places = ", ".join((*self.own, *self.more))
+        places = ", ".join("the files of this machine" if p == "/" else p for p in (*self.own, *self.more))
         return f"{uri} is outside {places}; to read it, add its bucket, host or folder to source.allowed_uris"
 
 
