@@ -264,7 +264,7 @@ def delta_options(uri: str, options: Mapping[str, Any]) -> dict[str, str]:
     endpoint = _s3_endpoint(options)
     found = {
         "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ALLOWHTTP": True if (endpoint or "").startswith("http://") else None,
+        "AWS_ALLOW_HTTP": True if (endpoint or "").startswith("http://") else None,
         "AWS_ACCESS_KEY_ID": options.get("key") or client.get("aws_access_key_id"),
         "AWS_SECRET_ACCESS_KEY": options.get("secret") or client.get("aws_secret_access_key"),
         "AWS_SESSION_TOKEN": options.get("token") or client.get("aws_session_token"),
