@@ -31,7 +31,7 @@ TARGET_ROWS = 10**7
 def main() -> None:
     """Make corpora, plan them, show, save."""
     options = _parse()
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, width=120)
     about = machine.describe(("pyarrow", "deltalake", "numpy", "pandas"))
     console.print(machine.one_line(about), highlight=False)
     rows: list[dict[str, Any]] = []

@@ -1,6 +1,6 @@
 """What the tables hold, as planning needs it: ids as keys, versions as hashes, files as numbers. 29 bytes a row."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +11,7 @@ import pyarrow as pa
 from w2vb_ray.arrow import pc
 from w2vb_ray.embed.tables import FRAMES, READ_THREADS, REJECTS, UTTERANCES, DataFile, Table
 from w2vb_ray.errors import RETRIED_REASONS
-from w2vb_ray.source.keys import Keys, hashes
+from w2vb_ray.source.keys import SECRETS, Keys, Secrets, hashes
 
 _BATCH_ROWS = 32_768  # strings in the memory of each reading thread
 _RETRIED = pa.array([str(reason) for reason in RETRIED_REASONS])
@@ -27,12 +27,12 @@ class Held:
     file: str
 
     @classmethod
-    def of(cls, rows: pa.Table, file: str) -> "Held":
+    def of(cls, rows: pa.Table, file: str, secrets: Secrets = SECRETS) -> "Held":
         """Rows with `utterance_id`, and with `source_version` and `reason` where the table has them."""
         nothing = np.zeros(rows.num_rows, np.bool_)
         return cls(
-            keys=Keys.of(rows["utterance_id"]),
-            versions=hashes(rows["source_version"])
+            keys=Keys.of(rows["utterance_id"], secrets),
+            versions=hashes(rows["source_version"], secrets[0])
             if "source_version" in rows.column_names
             else nothing.astype(np.uint64),
             retried=pc.is_in(rows["reason"], _RETRIED).to_numpy() if "reason" in rows.column_names else nothing,
@@ -62,21 +62,36 @@ class Known:
         return cls(keys.take(order), versions[order], retried[order], files[order], [part.file for part in parts])
 
     @classmethod
-    def read(cls, table: Table, columns: Sequence[str]) -> "Known":
-        """Every live row of a table's snapshot."""
-        with ThreadPoolExecutor(READ_THREADS) as threads:
-            files = threads.map(partial(_read, table, ["utterance_id", *columns]), table.files())
-            return cls.of([held for parts in files for held in parts])
+    def read(cls, table: Table, columns: Sequence[str], each: "Each | None" = None) -> "Known":
+        """Every live row of a table's snapshot.
+
+        Args:
+            table: whose rows.
+            columns: what they have beside `utterance_id`.
+            each: how its files are read, see `spread`. Unset: in threads of this process.
+        """
+        read = partial(_read, table, ["utterance_id", *columns], SECRETS)
+        return cls.of(held for parts in (each or in_threads)(read, table.files()) for held in parts)
 
     def find(self, keys: Keys) -> "Found":
         """Look up ids."""
         return Found(self, self.keys.find(keys))
 
 
-def _read(table: Table, columns: list[str], file: DataFile) -> list[Held]:
+Each = Callable[[Callable[[DataFile], list[Held]], Sequence[DataFile]], Iterable[list[Held]]]
+"""Calls a function with each file; the results in the order of the files."""
+
+
+def in_threads(read: Callable[[DataFile], list[Held]], files: Sequence[DataFile]) -> list[list[Held]]:
+    """Call a function with each file, in threads, because a store answers slowly."""
+    with ThreadPoolExecutor(READ_THREADS) as threads:
+        return list(threads.map(read, files))
+
+
+def _read(table: Table, columns: list[str], secrets: Secrets, file: DataFile) -> list[Held]:
     with table.open(file.path) as stored:
         batches = stored.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False)
-        return [Held.of(pa.Table.from_batches([batch]), file.path) for batch in batches]
+        return [Held.of(pa.Table.from_batches([batch]), file.path, secrets) for batch in batches]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +146,10 @@ class Live:
     frames: Known | None = None  # None where there is no frames table
 
     @classmethod
-    def read(cls, tables: dict[str, Table]) -> "Live":
-        """The loaded snapshots."""
+    def read(cls, tables: Mapping[str, Table], each: Each | None = None) -> "Live":
+        """The loaded snapshots; `each` as in `Known.read`."""
         return cls(
-            utterances=Known.read(tables[UTTERANCES], ["source_version"]),
-            rejects=Known.read(tables[REJECTS], ["source_version", "reason"]),
-            frames=Known.read(tables[FRAMES], []) if FRAMES in tables and tables[FRAMES].exists else None,
+            utterances=Known.read(tables[UTTERANCES], ["source_version"], each),
+            rejects=Known.read(tables[REJECTS], ["source_version", "reason"], each),
+            frames=Known.read(tables[FRAMES], [], each) if FRAMES in tables and tables[FRAMES].exists else None,
         )

@@ -17,11 +17,11 @@ from rich.console import Console
 
 from w2vb_ray import schema
 from w2vb_ray.config.embed import EmbedConfig
-from w2vb_ray.embed import pipeline
+from w2vb_ray.embed import pipeline, spread
 from w2vb_ray.embed.claim import Claim
 from w2vb_ray.embed.commit import Committer, Waiting
 from w2vb_ray.embed.extras import align_extras
-from w2vb_ray.embed.live import Live
+from w2vb_ray.embed.live import Each, Live
 from w2vb_ray.embed.plan import Plan, make_plan
 from w2vb_ray.embed.provenance import Provenance
 from w2vb_ray.embed.report import describe_encoders, describe_plan, report, show_closing
@@ -104,11 +104,20 @@ class EmbedRun:
     def _plan(self, inventory: Inventory) -> Plan:
         with stage(self.console, "planning"):
             batches = (replace(batch, table=self._aligned(batch.table)) for batch in inventory.batches())
-            live = Live.read(self._tables)
+            live = Live.read(self._tables, self._spread())
             plan = make_plan(batches, live, self.config.plan, want_frames=self.config.sink.frames)
         line = describe_plan(plan, inventory.format, inventory.num_skipped)
         self.console.print(line, soft_wrap=True, highlight=False)
         return plan
+
+    def _spread(self) -> Each | None:
+        """How the tables are read: on the cluster, where there is one and they are very large."""
+        num_rows = sum(table.num_rows() for table in self._tables.values())
+        if num_rows < spread.MIN_ROWS or cluster.is_local(self.config.cluster):
+            return None
+        if not ray.is_initialized():
+            cluster.connect(self.config.cluster)
+        return spread.in_tasks
 
     def _aligned(self, rows: pa.Table) -> pa.Table:
         if not self._tables[UTTERANCES].exists:

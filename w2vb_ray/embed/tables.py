@@ -59,6 +59,9 @@ class Table:
         self.delta: DeltaTable | None = None
         self.reload()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "delta": None}  # travels without its snapshot, to open files by name
+
     def reload(self) -> None:
         """Load the newest snapshot; `delta` stays None where there is no table yet."""
         try:

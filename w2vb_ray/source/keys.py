@@ -1,7 +1,7 @@
 """Strings as 128-bit keys in numpy arrays: what a plan of ten million ids can hold in memory and search.
 
-The hash is SipHash under secrets that each process draws, so nobody can write ids that collide; keys mean nothing in
-another process and are never stored. Of n ids any two share a key with odds of n² / 2^129: 10^-25 for ten million.
+The hash is SipHash under secrets that each run draws, so nobody can write ids that collide; keys mean nothing under
+other secrets and are never stored. Of n ids any two share a key with odds of n² / 2^129: 10^-25 for ten million.
 """
 
 import secrets
@@ -17,10 +17,12 @@ from w2vb_ray.arrow import pc
 from w2vb_ray.source.rows import Column, flat
 
 _siphash: Any = pandas.util.hash_array  # its stubs know no such function
-_HIGH, _LOW = secrets.token_hex(8), secrets.token_hex(8)  # 16 characters, as SipHash takes them
+Secrets = tuple[str, str]
+SECRETS: Secrets = (secrets.token_hex(8), secrets.token_hex(8))  # 16 characters each, as SipHash takes them
+"""Of this process; other processes that hash for it are given them."""
 
 
-def hashes(column: Column, secret: str = _HIGH) -> np.ndarray:
+def hashes(column: Column, secret: str = SECRETS[0]) -> np.ndarray:
     """64-bit hashes of strings, null as an empty one. (N,) -> (N,) uint64"""
     if not len(column):
         return np.empty(0, np.uint64)
@@ -36,9 +38,9 @@ class Keys:
     low: np.ndarray
 
     @classmethod
-    def of(cls, column: Column) -> "Keys":
+    def of(cls, column: Column, secrets: Secrets = SECRETS) -> "Keys":
         """Keys of a string column, in its order."""
-        return cls(hashes(column, _HIGH), hashes(column, _LOW))
+        return cls(*(hashes(column, secret) for secret in secrets))
 
     @classmethod
     def concat(cls, parts: "list[Keys]") -> "Keys":
