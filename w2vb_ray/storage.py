@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -19,9 +20,11 @@ import fsspec
 from fsspec import AbstractFileSystem
 
 from w2vb_ray.errors import ConfigError
+from w2vb_ray.redirects import without_redirects
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 _LOCAL = frozenset({"file", "local"})
+HTTP = frozenset({"http", "https"})
 _S3 = frozenset({"s3", "s3a"})
 _MORE_S3_OPTIONS = {
     "region",
@@ -41,7 +44,7 @@ _S3_CLIENT = {
     "retries": {"mode": "standard", "total_max_attempts": 5},
 }
 _ETAG_KEYS = ("etag", "ETag", "e_tag", "blob_id")  # the last one is what the Hugging Face hub gives
-_TIME_KEYS = ("mtime", "LastModified", "last_modified", "created")
+_TIME_KEYS = ("mtime", "LastModified", "last_modified", "created", "Last-Modified")
 
 
 def protocol(uri: str) -> str:
@@ -89,7 +92,11 @@ def filesystem(uri: str, options: Mapping[str, Any] = {}) -> AbstractFileSystem:
     name = protocol(uri)
     if name in _S3:
         _check_s3_options(uri, options)
-    arguments = _s3_arguments(options) if name in _S3 else dict(options)
+    arguments = dict(options)
+    if name in _S3:
+        arguments = _s3_arguments(options)
+    elif name in HTTP:
+        arguments = without_redirects(options)
     try:
         fs = cast(AbstractFileSystem, fsspec.filesystem(name, **{"use_listings_cache": False, **arguments}))
     except (ValueError, ImportError) as err:
@@ -165,6 +172,36 @@ def _nanoseconds(moment: object) -> str:
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return str(round(aware.timestamp() * 1e6) * 1000)
     return str(round(moment * 1e9)) if isinstance(moment, int | float) else str(moment)
+
+
+def modified_s(info: Mapping[str, Any]) -> float | None:
+    """Unix time at which the object was last written, as its store tells; None where it does not tell."""
+    if "mtime_ns" in info:
+        return info["mtime_ns"] / 1e9
+    for key in _TIME_KEYS:
+        moment: object = info.get(key)
+        if isinstance(moment, datetime):
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        if isinstance(moment, int | float):
+            return float(moment)
+        if key == "Last-Modified" and isinstance(moment, str):  # HTTP's
+            return parsedate_to_datetime(moment).timestamp()
+    return None
+
+
+def options_for(uri: str, store_uri: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`options` belong to the store of `store_uri`: a URI of another protocol gets none of them, secrets included."""
+    return options if same_protocol(uri, store_uri) else {}
+
+
+def same_protocol(uri: str, other: str) -> bool:
+    """Whether two URIs are opened by the same driver."""
+    return _family(uri) == _family(other)
+
+
+def _family(uri: str) -> str:
+    name = protocol(uri)
+    return "s3" if name in _S3 else "file" if name in _LOCAL else name
 
 
 def write_atomic(uri: str, data: bytes, options: Mapping[str, Any] = {}) -> None:

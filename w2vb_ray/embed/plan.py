@@ -39,6 +39,7 @@ class Plan:
     num_without_duration: int
     languages: list[str]
     columns: pa.Schema  # of the inventory
+    num_waiting: int = 0  # too young, and not part of the input
     unit_s: list[float] = field(default_factory=list)  # estimated audio of each unit, for progress
     utterance_files: Mapping[str, str] = field(default_factory=dict)  # replaced id -> file that holds it
     frame_files: Mapping[str, str] = field(default_factory=dict)
@@ -60,7 +61,7 @@ def make_plan(batches: Iterable[Batch], live: Live, section: PlanSection, *, wan
         judged = _judge(batch, live, section, want_frames)
         planned = _with_flags(batch, judged).filter(pa.array(judged.todo))
         rows.add(planned)
-        sums.add(batch.table, planned, judged)
+        sums.add(batch, planned, judged)
         for name, found in (("utterances", judged.utterances), ("frames", judged.frames), ("rejects", judged.rejects)):
             replaced = judged.todo & found.is_there
             ids = batch.table["utterance_id"].filter(pa.array(replaced)).to_pylist()
@@ -83,6 +84,7 @@ def make_plan(batches: Iterable[Batch], live: Live, section: PlanSection, *, wan
         num_without_duration=sums.num_without_duration,
         languages=sorted(sums.languages),
         columns=sums.columns,
+        num_waiting=sums.num_waiting,
         unit_s=unit_s,
         utterance_files=files["utterances"],
         frame_files=files["frames"],
@@ -118,12 +120,15 @@ def _judge(batch: Batch, live: Live, section: PlanSection, want_frames: bool) ->
 
 def _with_flags(batch: Batch, judged: _Judged) -> pa.Table:
     num_rows, text = batch.table.num_rows, pa.string()
-    reason, detail = pa.nulls(num_rows, text), pa.nulls(num_rows, text)
+    refusal = [schema.REASON.name, schema.DETAIL.name]
+    reason, detail = (
+        batch.table[name] if name in batch.table.column_names else pa.nulls(num_rows, text) for name in refusal
+    )
+    table = batch.table.drop_columns([name for name in refusal if name in batch.table.column_names])
     if batch.repeated:
         reason = pa.repeat(pa.scalar(str(RejectReason.DUPLICATE_ID), text), num_rows)
         detail = pa.repeat(pa.scalar("an earlier row of this source has the same id", text), num_rows)
     flags = [pa.array(judged.utterances.is_there), pa.array(judged.rejects.is_there), reason, detail]
-    table = batch.table
     for planned_field, column in zip(schema.PLANNED, flags, strict=True):
         table = table.append_column(planned_field, column)
     return table
@@ -138,17 +143,19 @@ class _Sums:
     num_gone: int = 0
     num_doubled: int = 0
     num_without_duration: int = 0
+    num_waiting: int = 0
     audio_s: float = 0.0
     languages: set[str] = field(default_factory=set[str])
     columns: pa.Schema = schema.INVENTORY
 
-    def add(self, table: pa.Table, planned: pa.Table, judged: _Judged) -> None:
+    def add(self, batch: Batch, planned: pa.Table, judged: _Judged) -> None:
         announced = planned["announced_duration_s"]
-        self.columns = table.schema
-        self.num_input += table.num_rows
+        self.columns = batch.table.schema
+        self.num_input += batch.table.num_rows
+        self.num_waiting += batch.num_waiting
         self.num_known_rejects += int(judged.known_reject.sum())
         self.num_gone += int(judged.gone.sum())
         self.num_doubled += sum(found.num_doubled() for found in (judged.utterances, judged.rejects, judged.frames))
         self.num_without_duration += announced.null_count
         self.audio_s += pc.sum(announced).as_py() or 0.0
-        self.languages.update(pc.unique(table["language"]).to_pylist())
+        self.languages.update(pc.unique(batch.table["language"]).to_pylist())

@@ -79,7 +79,10 @@ def read_unit(rows: pa.Table, source: SourceSection, audio: AudioSection) -> pa.
 def _recordings(rows: list[Row], source: SourceSection, audio: AudioSection) -> Iterator[Recording | AudioRejected]:
     # One filesystem per protocol, shared by the threads: each instance of s3fs has its own connections.
     uris = {storage.protocol(row["audio_uri"]): row["audio_uri"] for row in rows}
-    filesystems = {name: storage.filesystem(uri, source.storage) for name, uri in uris.items()}
+    filesystems = {
+        name: storage.filesystem(uri, storage.options_for(uri, source.uri, source.storage))
+        for name, uri in uris.items()
+    }
     with ThreadPoolExecutor(_FETCH_THREADS) as threads:
         fetched = _ahead((row, threads.submit(_fetch, row, filesystems, source, audio)) for row in rows)
         for row, future in fetched:

@@ -28,6 +28,11 @@ class Rows:
     format: str
     first_row: int = 0
     """How many rows of the source come before this piece; errors count rows."""
+    modified_s: pa.Array | None = None
+    """Unix time at which the object was last written; null where not known."""
+    reason: pa.Array | None = None
+    """Why the row cannot be embedded, where the source alone can tell; null where it cannot."""
+    detail: pa.Array | None = None
 
     def slice(self, start: int, length: int) -> "Rows":
         """Some of the rows."""
@@ -46,8 +51,6 @@ class Pieces:
 
     read: Callable[[], Iterator[Rows]]
     """Reads it from the beginning. Every piece has the same columns in the same types, which Delta Lake can hold."""
-    offsets: bool
-    """Whether an offset above zero stands in any row of the source."""
     num_skipped: int
     format: str
 

@@ -25,8 +25,15 @@ from w2vb_ray.source import delimited, jsonl
 from w2vb_ray.source.access import readable
 from w2vb_ray.source.unify import common_types, conform
 
-_KINDS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-SUFFIXES = (*_KINDS, ".csv.gz", ".tsv.gz", ".jsonl.gz", ".ndjson.gz")
+_KINDS = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",  # what NeMo calls its manifests
+}
 BLOCK_ROWS = 131_072
 _GZIP_MAGIC = b"\x1f\x8b"
 _COPY_BYTES = 1024**2
@@ -72,8 +79,13 @@ def read(uri: str, options: Mapping[str, Any]) -> pa.Table:
     return pa.concat_tables([blocks.schema.empty_table(), *blocks.read()])
 
 
-def open_blocks(uri: str, options: Mapping[str, Any]) -> Blocks:
+def open_blocks(uri: str, options: Mapping[str, Any], convert: jsonl.Convert | None = None) -> Blocks:
     """One file, ready to be read block by block, and again. Text formats are copied to this machine first.
+
+    Args:
+        uri: a name of no known kind is read as JSON lines.
+        options: fsspec options of its store.
+        convert: what to make of each object of JSON lines.
 
     Raises:
         SourceError: the file cannot be read, or a line of it is malformed (with its number).
@@ -86,7 +98,7 @@ def open_blocks(uri: str, options: Mapping[str, Any]) -> Blocks:
         case "tsv":
             return _DelimitedBlocks(uri, _local_copy(uri, options), "\t")
         case _:
-            return _JsonBlocks(uri, _local_copy(uri, options))
+            return _JsonBlocks(uri, _local_copy(uri, options), convert)
 
 
 class _ParquetBlocks:
@@ -124,11 +136,11 @@ class _DelimitedBlocks:
 class _JsonBlocks:
     """Types are known at the end of a file only, so it is parsed once, into chunks on disk."""
 
-    def __init__(self, uri: str, copy: "_Copy") -> None:
+    def __init__(self, uri: str, copy: "_Copy", convert: jsonl.Convert | None) -> None:
         self._chunks = _Copy.temporary()
         schemas: list[pa.Schema] = []
         with copy.open() as file, pa.OSFile(self._chunks.path, "wb") as out:
-            for table in jsonl.chunks(io.BufferedReader(cast(Any, file)), uri):
+            for table in jsonl.chunks(io.BufferedReader(cast(Any, file)), uri, convert):
                 schemas.append(table.schema)
                 with pa.ipc.new_stream(out, table.schema) as stream:
                     stream.write_table(table)
@@ -194,7 +206,7 @@ def column_names(uri: str, options: Mapping[str, Any]) -> list[str]:
         with file:
             if kind_of(uri) == "parquet":
                 return _parquet_names(file, uri)
-            first_line = file.readline()
+            first_line = _first_line(file)
     try:
         if kind_of(uri) == "jsonl":
             return jsonl.parse([first_line], uri).column_names
@@ -202,6 +214,15 @@ def column_names(uri: str, options: Mapping[str, Any]) -> list[str]:
         return delimited.parse(first_line, uri, delimiter=delimiter, quoted=delimiter == ",").column_names
     except SourceError:
         return []
+
+
+def _first_line(file: BinaryIO) -> bytes:
+    is_gzip = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    file.seek(0)
+    try:
+        return gzip.GzipFile(fileobj=file).readline() if is_gzip else file.readline()
+    except (OSError, EOFError, zlib.error):
+        return b""
 
 
 def _parquet_names(file: BinaryIO, uri: str) -> list[str]:

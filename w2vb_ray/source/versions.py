@@ -1,4 +1,4 @@
-"""Size and version of objects that are known by name only, with as few calls to the store as their places allow."""
+"""Size, version and age of objects that are known by name only, with few calls to the store."""
 
 import os
 import stat as stat_mode
@@ -26,18 +26,27 @@ R = TypeVar("R")
 
 
 class Stat(NamedTuple):
-    """Size (None: the object does not exist; -1: not known) and version (`""`: not known)."""
+    """Size (None: the object does not exist; -1: not known), version (`""`: not known) and time of the last write."""
 
     num_bytes: int | None
     version: str
+    modified_s: float | None = None
+
+
+class Stats(NamedTuple):
+    """The same for many objects: int64, string and float64 (null: not known), each (N,)."""
+
+    source_bytes: pa.Array
+    source_version: pa.Array
+    modified_s: pa.Array
 
 
 _MISSING = Stat(None, "")
 _DENIED = Stat(UNKNOWN_BYTES, "")
 
 
-def stat(uris: pa.Array, options: Mapping[str, Any]) -> tuple[pa.Array, pa.Array]:
-    """Sizes in bytes and versions of objects: int64 (N,) and string (N,), in the order of `uris`.
+def stat(uris: pa.Array, options: Mapping[str, Any]) -> Stats:
+    """Sizes in bytes, versions and times of the last write of objects, in the order of `uris`.
 
     A missing object has size null, one that may not be looked at -1; both have version `""`.
 
@@ -63,8 +72,8 @@ class Versions:
         self._denied: str | None = None  # an object that may not be looked at
         self._any_allowed = False
 
-    def stat(self, uris: pa.Array) -> tuple[pa.Array, pa.Array]:
-        """Sizes and versions of one piece."""
+    def stat(self, uris: pa.Array) -> Stats:
+        """Sizes, versions and times of one piece."""
         names = uris.unique().to_pylist()
         found: dict[str, Stat] = {"": _MISSING}
         for place, members in _by_place(name for name in names if name).items():
@@ -74,8 +83,11 @@ class Versions:
         self._denied = self._denied or next((name for name in names if found[name] is _DENIED), None)
         self._any_allowed = self._any_allowed or any(found[name] is not _DENIED for name in names)
         stats = [found[name] for name in uris.to_pylist()]
-        sizes = pa.array([entry.num_bytes for entry in stats], pa.int64())
-        return sizes, pa.array([entry.version for entry in stats], pa.string())
+        return Stats(
+            pa.array([entry.num_bytes for entry in stats], pa.int64()),
+            pa.array([entry.version for entry in stats], pa.string()),
+            pa.array([entry.modified_s for entry in stats], pa.float64()),
+        )
 
     def check(self) -> None:
         """Raise SourceError when access to every object of every piece was denied."""
@@ -108,7 +120,7 @@ def _stat_file(path: str) -> Stat:
         return _MISSING
     if not stat_mode.S_ISREG(status.st_mode):
         return _MISSING
-    return Stat(status.st_size, storage.version_of({"size": status.st_size, "mtime_ns": status.st_mtime_ns}))
+    return _entry({"size": status.st_size, "mtime_ns": status.st_mtime_ns})
 
 
 def _stat_remote(
@@ -121,7 +133,9 @@ def _stat_remote(
         folders[path_of[uri].rpartition("/")[0]].append(uri)
     found: dict[str, Stat] = {}
     with readable(place):
-        unlisted = [name for name, members in folders.items() if len(members) >= LIST_FROM and name not in listed]
+        lists = storage.protocol(place) not in storage.HTTP  # a web server's pages are no listings
+        many = [name for name, members in folders.items() if lists and len(members) >= LIST_FROM]
+        unlisted = [name for name in many if name not in listed]
         listed |= zip(unlisted, _in_threads(lambda name: _list_folder(fs, name), unlisted), strict=True)
         for name, members in folders.items():
             if name in listed:
@@ -152,7 +166,8 @@ def _head(fs: AbstractFileSystem, path: str) -> Stat:
 
 
 def _entry(info: Mapping[str, Any]) -> Stat:
-    return Stat(info["size"], storage.version_of(info))
+    size = UNKNOWN_BYTES if info["size"] is None else info["size"]  # HTTP servers need not say
+    return Stat(size, storage.version_of(info), storage.modified_s(info))
 
 
 def _in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

@@ -114,13 +114,13 @@ def test_numbers_beyond_int64_make_the_whole_column_text(tmp_path, small_pieces)
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
-@pytest.mark.parametrize(("last", "segments"), [(0.0, False), (1.5, True)])
-def test_one_offset_anywhere_makes_all_rows_segments(tmp_path, small_pieces, kind, last, segments):
+@pytest.mark.parametrize("last", [0.0, 1.5])
+def test_offsets_make_segments_in_every_piece(tmp_path, small_pieces, kind, last):
     rows = [{"path": f"/{i}.wav", "source_version": "v", "offset": 0.0, "duration": 2.0} for i in range(10)]
     rows[-1]["offset"] = last
     found, _, _ = read(write(tmp_path, kind, rows))
     starts = [row["start_s"] for row in sorted(found.table.to_pylist(), key=lambda row: row["audio_uri"])]
-    assert starts == ([0.0] * 9 + [last] if segments else [None] * 10)
+    assert starts == [0.0] * 9 + [last]
 
 
 def test_parts_with_other_columns_and_types(tmp_path, small_pieces):
