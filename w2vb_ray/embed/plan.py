@@ -6,7 +6,7 @@ is planned, and carries two flags for the commit: whether earlier rows of its id
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -46,7 +46,8 @@ class Live:
 class Plan:
     """The units of a run and the counts that say why they are all there is.
 
-    `num_input = num_planned + num_unchanged`, and `num_known_rejects` of the unchanged ones have no embedding.
+    `num_input = num_planned + num_unchanged`; of the unchanged ones `num_known_rejects` have no embedding, and
+    `num_forgotten` were erased and stay away.
     """
 
     units: list[pa.Table]
@@ -63,6 +64,16 @@ class Plan:
     utterance_files: Mapping[str, str] = field(default_factory=dict)  # replaced id -> file that holds it
     frame_files: Mapping[str, str] = field(default_factory=dict)
     reject_files: Mapping[str, str] = field(default_factory=dict)
+    num_forgotten: int = 0
+
+    def with_forgotten(self, num_forgotten: int) -> "Plan":
+        """This plan of a source that also has so many rows which must not be embedded."""
+        return replace(
+            self,
+            num_input=self.num_input + num_forgotten,
+            num_unchanged=self.num_unchanged + num_forgotten,
+            num_forgotten=num_forgotten,
+        )
 
 
 def make_plan(

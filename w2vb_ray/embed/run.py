@@ -20,6 +20,7 @@ from w2vb_ray.embed import pipeline
 from w2vb_ray.embed.claim import Claim
 from w2vb_ray.embed.commit import Committer, Waiting
 from w2vb_ray.embed.extras import align_extras
+from w2vb_ray.embed.forgotten import Forgotten
 from w2vb_ray.embed.plan import Live, Plan, make_plan
 from w2vb_ray.embed.provenance import Provenance
 from w2vb_ray.embed.report import describe_encoders, describe_plan, report, show_closing
@@ -109,7 +110,10 @@ class EmbedRun:
                 rejects=self._tables[REJECTS].scan(["utterance_id", "source_version", "reason"]),
                 frames=self._tables[FRAMES].scan(["utterance_id"]) if self._tables[FRAMES].exists else None,
             )
+            forgotten = Forgotten.read(self.config.sink.uri, self.config.sink.storage)
+            rows, num_forgotten = forgotten.without(rows, inventory.duplicates)
             plan = make_plan(rows, inventory.duplicates, live, self.config.plan, want_frames=self.config.sink.frames)
+            plan = plan.with_forgotten(num_forgotten)
         line = describe_plan(plan, inventory.format, inventory.num_skipped)
         self.console.print(line, soft_wrap=True, highlight=False)
         return plan
