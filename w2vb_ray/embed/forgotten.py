@@ -50,11 +50,10 @@ class Forgotten:
             if not path.endswith(".json"):
                 continue
             try:
-                columns: dict[str, list[str]] = json.loads(filesystem.cat_file(path))["fingerprints"]
+                for column, fingerprints in dict(json.loads(filesystem.cat_file(path))["fingerprints"]).items():
+                    found.setdefault(column, set()).update(fingerprints)
             except (ValueError, KeyError, TypeError) as err:
                 raise SinkError(f"{path} must be a list of what was forgotten, but is not; restore it") from err
-            for column, fingerprints in columns.items():
-                found.setdefault(column, set()).update(fingerprints)
         return cls(found)
 
     def missing(self, values: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:

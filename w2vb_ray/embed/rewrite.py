@@ -5,15 +5,19 @@ somebody commits it. Knows nothing of commits.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from w2vb_ray.arrow import pc
-from w2vb_ray.embed.tables import DataFile, Table, new_file, rows_per_group
+from w2vb_ray.embed.tables import PARTITION, DataFile, Table, new_file, rows_per_group
 from w2vb_ray.errors import W2vbError
 
 _GROUP_BYTES = 128 * 1024**2  # in memory; 64 rows of frames of long recordings would be far more
+_SMALL_BYTES = 8 * 1024**2
+_TOGETHER = 16
 _ALL = pa.array([], pa.string())
 
 
@@ -86,13 +90,10 @@ def check_same(
 
 
 def _columns(table: Table, files: Sequence[DataFile]) -> pa.Schema:
-    """What the files hold together: later ones may have columns that earlier ones lack. Metadata of the newest."""
-    found: list[pa.Schema] = []
-    for file in files:
-        with table.open(file.path) as stored:
-            found.append(stored.schema_arrow)
-    plain = [columns.remove_metadata() for columns in found]
-    return pa.unify_schemas(plain).with_metadata(found[-1].metadata)
+    """Columns of the table's files, with the metadata of the newest of these."""
+    columns = pa.schema([field for field in table.columns if field.name not in PARTITION])
+    with table.open(files[-1].path) as stored:
+        return columns.with_metadata(stored.schema_arrow.metadata)
 
 
 def _row_groups(table: Table, files: Sequence[DataFile], columns: pa.Schema, without: pa.Array) -> Iterator[pa.Table]:
@@ -100,19 +101,35 @@ def _row_groups(table: Table, files: Sequence[DataFile], columns: pa.Schema, wit
     most = rows_per_group(columns)
     waiting: list[pa.Table] = []
     num_rows = num_bytes = 0
-    for file in files:
-        with table.open(file.path) as stored:
-            # As in `Table.read`, no threads of Arrow's own. One row of frames may be hours.
-            for batch in stored.iter_batches(batch_size=max(1, most // 64), use_threads=False):
-                rows = _fitted(pa.Table.from_batches([batch]), columns)
-                rows = rows.filter(pc.invert(pc.is_in(rows["utterance_id"], without))) if len(without) else rows
-                waiting.append(rows)
-                num_rows, num_bytes = num_rows + rows.num_rows, num_bytes + rows.nbytes
-                if num_rows >= most or num_bytes >= _GROUP_BYTES:
-                    yield pa.concat_tables(waiting)
-                    waiting, num_rows, num_bytes = [], 0, 0
+    for stored in _stored(table, files):
+        # As in `Table.read`, no threads of Arrow's own. One row of frames may be hours.
+        for batch in stored.iter_batches(batch_size=most // 64, use_threads=False):
+            rows = _fitted(pa.Table.from_batches([batch]), columns)
+            rows = rows.filter(pc.invert(pc.is_in(rows["utterance_id"], without))) if len(without) else rows
+            waiting.append(rows)
+            num_rows, num_bytes = num_rows + rows.num_rows, num_bytes + rows.nbytes
+            if num_rows >= most or num_bytes >= _GROUP_BYTES:
+                yield pa.concat_tables(waiting)
+                waiting, num_rows, num_bytes = [], 0, 0
     if num_rows:
         yield pa.concat_tables(waiting)
+
+
+def _stored(table: Table, files: Sequence[DataFile]) -> Iterator[pq.ParquetFile]:
+    """The files one by one; small ones are fetched together, because a store answers slowly."""
+
+    def fetch(file: DataFile) -> bytes | None:
+        return table.fetch(file.path) if file.num_bytes <= _SMALL_BYTES else None
+
+    with ThreadPoolExecutor(_TOGETHER) as threads:
+        for start in range(0, len(files), _TOGETHER):
+            some = files[start : start + _TOGETHER]
+            for file, content in zip(some, threads.map(fetch, some), strict=True):
+                if content is not None:
+                    yield pq.ParquetFile(pa.BufferReader(content))
+                else:
+                    with table.open(file.path) as stored:
+                        yield stored
 
 
 def _fitted(rows: pa.Table, columns: pa.Schema) -> pa.Table:

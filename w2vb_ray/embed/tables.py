@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
@@ -150,6 +150,11 @@ class Table:
         with self.open(file) as stored:
             # Arrow's own threads may call a Python file while the interpreter ends, which aborts the process.
             return stored.read(columns, use_threads=False)
+
+    def fetch(self, file: str) -> bytes:
+        """One file as it is stored."""
+        filesystem = storage.filesystem(self.uri, self._options)
+        return cast(bytes, filesystem.cat_file(storage.fs_path(storage.join(self.uri, file), filesystem)))
 
     @contextmanager
     def open(self, file: str) -> Generator[pq.ParquetFile, None, None]:

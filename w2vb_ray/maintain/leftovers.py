@@ -5,7 +5,7 @@ delta-rs knows which; what is deleted is decided there, never by name. Knows not
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from w2vb_ray import storage
 from w2vb_ray.embed.tables import Table
@@ -41,7 +41,8 @@ def leftovers(table: Table, options: Mapping[str, Any], retention_h: int) -> lis
     live = {file.path for file in table.files()}
     filesystem = storage.filesystem(table.uri, options)
     root = storage.fs_path(table.uri, filesystem)
-    sizes = {path: info["size"] or 0 for path, info in filesystem.find(root, detail=True).items()}
+    listed = cast(dict[str, dict[str, Any]], filesystem.find(root, detail=True))
+    sizes = {path: info["size"] or 0 for path, info in listed.items()}
     # A name of delta-rs's that the store does not list is already gone.
     places = [(path, f"{root}/{path}") for path in sorted(set(paths) - live)]
     return [Leftover(table.name, path, sizes[place]) for path, place in places if place in sizes]

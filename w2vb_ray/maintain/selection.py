@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import pyarrow as pa
 
@@ -97,7 +98,8 @@ def _values(section: ForgetSection) -> set[str]:
     if section.values_uri is not None:
         filesystem = storage.filesystem(section.values_uri, section.storage)
         try:
-            text = filesystem.cat_file(storage.fs_path(section.values_uri, filesystem)).decode("utf-8-sig")
+            content = cast(bytes, filesystem.cat_file(storage.fs_path(section.values_uri, filesystem)))
+            text = content.decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as err:
             raise SourceError(
                 f"forget.values_uri must be a text file in UTF-8, one value a line, but {section.values_uri!r} cannot "

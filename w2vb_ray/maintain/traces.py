@@ -3,7 +3,7 @@
 import html
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from w2vb_ray import storage
 
@@ -18,7 +18,7 @@ def reports_naming(values: Collection[str], sink_uri: str, options: Mapping[str,
     needles = [needle for value in values for needle in _spellings(value)]
     if not needles or not filesystem.exists(root):
         return []
-    return [path for path in filesystem.find(root) if _holds(filesystem.cat_file(path), needles)]
+    return [path for path in filesystem.find(root) if _holds(cast(bytes, filesystem.cat_file(path)), needles)]
 
 
 def delete_reports(paths: Sequence[str], sink_uri: str, options: Mapping[str, Any]) -> None:
