@@ -1,5 +1,7 @@
 """Tables that runs have filled, and maintenance on them."""
 
+import shutil
+
 import pytest
 
 from w2vb_ray.config.maintain import MaintainConfig
@@ -16,6 +18,13 @@ def _no_waiting(monkeypatch):
 @pytest.fixture
 def sink(tmp_path):
     return Sink(tmp_path / "sink")
+
+
+@pytest.fixture
+def filled(sink, template):
+    """The sink with a copy of the tables that the module's `template` made."""
+    shutil.copytree(template, sink.folder)
+    return sink
 
 
 @pytest.fixture

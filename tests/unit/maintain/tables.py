@@ -7,12 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from tests.unit.embed.rows import NO_DUPLICATES, inventory
-from tests.unit.embed.sink import DEAD, NAMES, Died, open_tables
+from tests.unit.embed.sink import DEAD, LAYOUTS_WITH_FRAMES, NAMES, Died, Driver, open_tables
 from tests.unit.embed.test_commit import Run, rows
 from w2vb_ray.embed.claim import Claim
 from w2vb_ray.embed.forgotten import Forgotten
 from w2vb_ray.embed.holder import Holder
-from w2vb_ray.embed.tables import Table
+from w2vb_ray.embed.tables import UTTERANCES, DataFile, Table, add_action, new_file
 
 __all__ = ["Sink", "killed", "rows"]
 
@@ -30,6 +30,26 @@ class Sink:
         ids = set(kept["utterance_id"].to_pylist())
         run = Run(self.folder, f"run{next(self._runs)}", [row for row in source if row["id"] in ids], **options)
         return run.finish(batch).plan
+
+    def widen(self, *fields):
+        """Make tables whose utterances also have these columns."""
+        driver = Driver(self.folder, f"run{next(self._runs)}")
+        assert driver.hold(LAYOUTS_WITH_FRAMES)
+        utterances = driver.tables[UTTERANCES]
+        driver.claim.extend(utterances, pa.schema([*utterances.columns, *fields]))
+        driver.claim.release()
+
+    def add(self, name, *rows, language="eng"):
+        """One more file of a table; what the rows leave out is null."""
+        run_id = f"run{next(self._runs)}"
+        driver = Driver(self.folder, run_id)
+        assert driver.hold(LAYOUTS_WITH_FRAMES)
+        table = driver.tables[name]
+        columns = pa.schema([field for field in table.columns if field.name != "language"])
+        path = new_file(language, run_id)
+        num_bytes = table.write(path, [pa.Table.from_pylist(list(rows), schema=columns)], columns)
+        driver.claim.commit_batch({name: [add_action(DataFile(path, language, len(rows), num_bytes))]})
+        driver.claim.release()
 
     def tables(self):
         return open_tables(self.folder)

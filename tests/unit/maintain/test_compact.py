@@ -1,5 +1,4 @@
 import json
-import shutil
 
 import duckdb
 import pyarrow as pa
@@ -31,12 +30,6 @@ def template(tmp_path_factory):
         source += rows(f"r{number}", reason="empty")
         sink.embed(*source)
     return sink.folder
-
-
-@pytest.fixture
-def filled(sink, template):
-    shutil.copytree(template, sink.folder)
-    return sink
 
 
 def read_by_others(sink, name):

@@ -11,7 +11,7 @@ from w2vb_ray.errors import SinkError, TableHeld
 from w2vb_ray.maintain import leftovers
 from w2vb_ray.maintain.vacuum import vacuum
 
-from .tables import killed, rows
+from .tables import Sink, killed, rows
 
 LANGUAGES = ("eng", "a b", "x/y", "ə%", "%20", "_u", ".d")
 
@@ -21,9 +21,10 @@ def age(path, hours):
     os.utime(path, (then, then))
 
 
-@pytest.fixture
-def filled(sink):
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
     """Live files, replaced ones, orphans old and new, and what is not the tables' own."""
+    sink = Sink(tmp_path_factory.mktemp("filled") / "sink")
     source = [row for number, language in enumerate(LANGUAGES) for row in rows(f"u{number}", language=language)]
     source += rows("r", reason="empty")
     sink.embed(*source)
@@ -32,7 +33,7 @@ def filled(sink):
     for other in ("_runs/run1/report.json", "_runs/run1/part.parquet", "README.md", "mine/language=eng/x.parquet"):
         (sink.folder / other).parent.mkdir(parents=True, exist_ok=True)
         (sink.folder / other).write_bytes(b"other")
-    return sink
+    return sink.folder
 
 
 def orphan(sink, name, path, hours):
