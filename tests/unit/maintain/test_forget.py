@@ -7,11 +7,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from tests.unit.embed.rows import NO_DUPLICATES, inventory
 from tests.unit.embed.sink import ELSEWHERE, LAYOUTS_WITH_FRAMES, NAMES, Driver
+from w2vb_ray.config.maintain import MaintainConfig
 from w2vb_ray.embed.forgotten import FOLDER, Forgotten
 from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Table
 from w2vb_ray.errors import SinkError, SourceError, TableHeld
 from w2vb_ray.maintain import forget as module
 from w2vb_ray.maintain import leftovers, traces
+from w2vb_ray.maintain.compact import compact
 from w2vb_ray.maintain.forget import forget
 
 from .tables import Sink, killed, rows
@@ -38,6 +40,8 @@ def template(tmp_path_factory):
     sink = Sink(tmp_path_factory.mktemp("filled") / "sink")
     sink.embed(*SOURCE)
     sink.embed(*({**row, "version": "v2"} for row in SOURCE if row["id"] in ("beta-utterance", "rejected-two")))
+    settings = {"maintain": {"action": "compact", "dry_run": False}, "sink": {"uri": str(sink.folder)}}
+    compact(MaintainConfig.model_validate(settings), sink.tables(), "m0")
     return sink.folder
 
 
