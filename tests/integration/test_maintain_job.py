@@ -61,9 +61,8 @@ def test_a_speaker_is_forgotten_and_stays_away(
 
     again = jobs.run(conf, sink, "sink.frames=true")
     assert again.returncode == ExitCode.DONE, again.stderr
-    assert (
-        f"0 to embed, {NUM_ROWS + 1} unchanged, 0 of them known rejects, {half + 1} of them forgotten" in again.stdout
-    )
+    assert f"0 to embed, {NUM_ROWS + 1} unchanged, 0 of them known rejects" in again.stdout
+    assert f", {half + 1} of them forgotten" in again.stdout
     assert "nothing to do" in again.stdout
     report = jobs.report(folder / "sink")
     assert (report["input"], report["unchanged"], report["forgotten"]) == (NUM_ROWS + 1, NUM_ROWS + 1, half + 1)

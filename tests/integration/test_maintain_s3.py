@@ -1,6 +1,10 @@
 """Maintenance of tables on S3, with and without object versions, against a real endpoint."""
 
 import io
+import socket
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -17,9 +21,11 @@ from w2vb_ray.embed.claim import Claim
 from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, DataFile, Table, add_action, new_file, open_tables
 from w2vb_ray.maintain.compact import compact
 from w2vb_ray.maintain.forget import forget
+from w2vb_ray.maintain.history import BucketHistory
 from w2vb_ray.maintain.vacuum import vacuum
 
-LANGUAGES = ("eng", "a b", "x/y", "ə%")
+READY_S = 60.0
+LANGUAGES = ("eng", "ə x/y%")
 DIMENSION = 8
 
 
@@ -54,7 +60,9 @@ class Bucket:
         actions: dict[str, Any] = {}
         for name in (UTTERANCES, FRAMES, REJECTS):
             for language, of_language in ids.items():
-                rows = rows_of(tables[name], [f"r-{id_}" for id_ in of_language] if name == REJECTS else of_language)
+                rows = rows_of(
+                    tables[name], [id_.replace("run", "not") for id_ in of_language] if name == REJECTS else of_language
+                )
                 path = new_file(language, run_id)
                 num_bytes = tables[name].write(path, [rows], rows.schema)
                 file = DataFile(path, language, rows.num_rows, num_bytes)
@@ -103,9 +111,33 @@ def rows_of(table: Table, ids: list[str]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=columns)
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "versioned"])
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """A server in a process of its own: delta-rs keeps Python's lock while it waits for some of its answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + READY_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+                break
+            except OSError:
+                assert server.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+@pytest.fixture
 def bucket(request: pytest.FixtureRequest, endpoint: str, clean_aws: None) -> Bucket:
-    bucket = Bucket(endpoint, versioned=request.param)
+    bucket = Bucket(endpoint, versioned=getattr(request, "param", False))
     for run in ("run1", "run2"):
         bucket.embed(run, {language: [f"{run}-{language}-{n}" for n in range(3)] for language in LANGUAGES})
     return bucket
@@ -118,7 +150,7 @@ def test_compact_and_vacuum(bucket: Bucket) -> None:
     assert bucket.contents() == before
     merged = bucket.data_files() - bucket.live()
     assert len(merged) == 2 * 3 * len(LANGUAGES)
-    orphan = "some/tables/utterances/language=a%20b/orphan.parquet"
+    orphan = "some/tables/utterances/language=%C9%99%20x%2Fy%25/orphan.parquet"
     bucket.client.put_object(Bucket=bucket.name, Key=orphan, Body=b"x" * 10)
     elsewhere = [f"some/{place}.parquet" for place in ("tables/_runs/a", "tables_more/b", "tables/utterances2/c")]
     for key in elsewhere:
@@ -137,12 +169,14 @@ def test_compact_and_vacuum(bucket: Bucket) -> None:
     listing = bucket.client.list_objects_v2(Bucket=bucket.name)["Contents"]
     held = {entry["Key"] for entry in listing if "_delta_log" not in entry["Key"]}
     assert held == bucket.live() | set(elsewhere)
+    assert BucketHistory(bucket.uri, bucket.options).old_versions() == []  # a bucket without versions has one of each
 
 
+@pytest.mark.parametrize("bucket", [True], indirect=True, ids=["versioned"])
 def test_nothing_of_what_is_forgotten_is_left_in_any_version(bucket: Bucket) -> None:
-    gone = ["run1-eng-1", "run2-x/y-0", "r-run1-ə%-2"]
+    gone = ["run1-eng-1", "run2-ə x/y%-0", "not1-ə x/y%-2"]
     compact(bucket.config("compact"), bucket.tables(), "m1")
-    vacuum(bucket.config("vacuum", maintain={"retention_h": 0}), bucket.tables(), "m2")  # on some buckets only a marker
+    vacuum(bucket.config("vacuum", maintain={"retention_h": 0}), bucket.tables(), "m2")  # leaves old versions
     report = "some/tables/_runs/run1/report.json"
     bucket.client.put_object(Bucket=bucket.name, Key=report, Body=b'{"example": "s3://corpus/run1-eng-1.wav"}')
     bucket.client.put_object(Bucket=bucket.name, Key=report, Body=b"{}")

@@ -82,9 +82,7 @@ def test_rejects_are_shown_and_looking_leaves_no_trace(sink, said):
 
 
 def test_a_sink_without_tables(tmp_path):
-    with pytest.raises(
-        SinkError, match=r"there are no tables under sink\.uri \(.*\); set it to where an embed run put"
-    ):
+    with pytest.raises(SinkError, match=r"there are no tables under sink\.uri \(.*\); set it to where"):
         maintain.main([str(ROOT / "conf/maintain/vacuum.yaml"), f"sink.uri={tmp_path}"])
     assert list(tmp_path.iterdir()) == []
 
@@ -95,11 +93,11 @@ def test_a_sink_without_tables(tmp_path):
         (["maintain.action=tidy"], r"maintain\.action: input should be 'vacuum', 'compact', 'forget' or 'rejects'"),
         (
             ["maintain.retention_hours=1"],
-            r"maintain\.retention_hours: unknown option; did you mean 'maintain.retention_h'",
+            r"retention_hours: unknown option; did you mean 'maintain\.retention_h'",
         ),
         (
             ["maintain.action=forget"],
-            r"forget\.values must name what is to be forgotten, but is empty; or set forget\.v",
+            r"forget\.values must name what is to be forgotten, but is empty; or set",
         ),
         (["rejects.reasons=[broken]"], r"rejects\.reasons\.0: input should be 'missing', "),
         (["forgot.values=[x]"], "forgot: unknown option; did you mean 'forget'"),
