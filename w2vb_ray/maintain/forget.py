@@ -4,17 +4,17 @@ The order makes every crash harmless: first nothing of it can be embedded again,
 transactions, and only when no snapshot has them do files go. The same command finishes what a crash left.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from w2vb_ray.config.maintain import MaintainConfig
 from w2vb_ray.embed.forgotten import Forgotten, write_forgotten
-from w2vb_ray.embed.tables import Table
+from w2vb_ray.embed.tables import UTTERANCES, Table
 from w2vb_ray.maintain import removal
 from w2vb_ray.maintain.history import BucketHistory
 from w2vb_ray.maintain.hold import held
 from w2vb_ray.maintain.leftovers import Leftover, delete, leftovers
-from w2vb_ray.maintain.selection import Selection, select
+from w2vb_ray.maintain.selection import Request, Selection, read_request, select
 from w2vb_ray.maintain.traces import delete_reports, reports_naming
 
 
@@ -48,11 +48,12 @@ def forget(config: MaintainConfig, tables: Mapping[str, Table], run_id: str) -> 
     """
     sink = config.sink
     history = BucketHistory(sink.uri, sink.storage) if BucketHistory.applies_to(sink.uri) else None
+    request = read_request(config, tables[UTTERANCES])
     if config.maintain.dry_run:
-        plan = _plan(config, tables)
+        plan = _plan(request, config, tables, lambda: None)
         return plan.done(_unneeded(config, tables), len(history.old_versions()) if history else 0)
     with held(tables, run_id, sink.lease_s) as claim:
-        plan = _plan(config, tables)
+        plan = _plan(request, config, tables, claim.renew_if_due)
         if plan.suppressed:
             write_forgotten(sink.uri, sink.storage, run_id, plan.suppressed)
         delete_reports(plan.reports, sink.uri, sink.storage)
@@ -71,7 +72,7 @@ class _Plan:
 
     def done(self, files: list[Leftover], num_versions: int) -> Forgetting:
         return Forgetting(
-            num_values=len(self.selection.values),
+            num_values=len(self.selection.request.values),
             num_rows=removal.num_rows(self.selection.places),
             num_suppressed=sum(len(fingerprints) for fingerprints in self.suppressed.values()),
             num_reports=len(self.reports),
@@ -80,8 +81,8 @@ class _Plan:
         )
 
 
-def _plan(config: MaintainConfig, tables: Mapping[str, Table]) -> _Plan:
-    sink, selection = config.sink, select(config, tables)
+def _plan(request: Request, config: MaintainConfig, tables: Mapping[str, Table], between: Callable[[], None]) -> _Plan:
+    sink, selection = config.sink, select(request, tables, between)
     return _Plan(
         selection=selection,
         suppressed=Forgotten.read(sink.uri, sink.storage).missing(selection.suppressed),

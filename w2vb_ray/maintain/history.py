@@ -52,8 +52,18 @@ class BucketHistory:
         """Versions that are not the newest of their object, and markers of deleted ones; those of logs left out.
 
         The log of a Delta table names files and numbers of rows, none of the rows' own values.
+
+        Raises:
+            SinkError: the store does not let us look.
         """
-        pages = self._pages("list_object_versions", KeyMarker="NextKeyMarker", VersionIdMarker="NextVersionIdMarker")
+        markers = {"KeyMarker": "NextKeyMarker", "VersionIdMarker": "NextVersionIdMarker"}
+        try:
+            pages = list(self._pages("list_object_versions", **markers))
+        except PermissionError as err:
+            raise SinkError(
+                f"the versions of objects under sink.uri ({self._uri}) cannot be listed ({err}); give this job the "
+                "right to list and to delete object versions there"
+            ) from err
         return [
             {"Key": entry["Key"], "VersionId": entry["VersionId"]}
             for page in pages

@@ -3,7 +3,7 @@
 To try again is to take the rows out of the table: what is in no table is planned by the next run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -37,14 +37,16 @@ def rejects(config: MaintainConfig, tables: Mapping[str, Table], run_id: str) ->
     """
     section = config.rejects
     if not section.retry or config.maintain.dry_run:
-        return _find(tables[REJECTS], section)[0]
+        return _find(tables[REJECTS], section, lambda: None)[0]
     with held(tables, run_id, config.sink.lease_s) as claim:
-        groups, places = _find(tables[REJECTS], section)
+        groups, places = _find(tables[REJECTS], section, claim.renew_if_due)
         remove_rows({REJECTS: places}, tables, claim, run_id)
     return groups
 
 
-def _find(table: Table, section: RejectsSection) -> tuple[list[Group], dict[str, list[str]]]:
+def _find(
+    table: Table, section: RejectsSection, between: Callable[[], None]
+) -> tuple[list[Group], dict[str, list[str]]]:
     groups: dict[tuple[str, str], Group] = {}
     places: dict[str, list[str]] = {}
 
@@ -55,7 +57,7 @@ def _find(table: Table, section: RejectsSection) -> tuple[list[Group], dict[str,
                 mask = pc.and_(mask, pc.is_in(rows[name], pa.array([str(one) for one in wanted])))
         return mask
 
-    for file, rows in find_rows(table, _COLUMNS, matches):
+    for file, rows in find_rows(table, _COLUMNS, matches, between):
         places[file.path] = rows["utterance_id"].to_pylist()
         for row in rows.to_pylist():
             key = row["reason"], row["language"]

@@ -12,7 +12,7 @@ _AHEAD = 64  # files whose found rows may wait
 
 
 def find_rows(
-    table: Table, columns: Sequence[str], matches: Callable[[pa.Table], pa.Array]
+    table: Table, columns: Sequence[str], matches: Callable[[pa.Table], pa.Array], between: Callable[[], None]
 ) -> Iterator[tuple[DataFile, pa.Table]]:
     """Files with some matching rows, and those rows.
 
@@ -20,6 +20,7 @@ def find_rows(
         table: an existing table, or one that does not exist and has no rows.
         columns: what is read, `language` too if it is wanted; a column that a file lacks is null in it.
         matches: (N,) booleans for N rows; called from several threads.
+        between: called now and then, to renew a claim.
     """
 
     def look(file: DataFile) -> tuple[DataFile, pa.Table]:
@@ -29,6 +30,7 @@ def find_rows(
     files = table.files()
     with ThreadPoolExecutor(_THREADS) as threads:
         for start in range(0, len(files), _AHEAD):
+            between()
             for file, rows in threads.map(look, files[start : start + _AHEAD]):
                 if rows.num_rows:
                     yield file, rows

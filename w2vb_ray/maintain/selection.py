@@ -1,6 +1,6 @@
 """What a request to forget means: which rows of which tables, and what must not come back."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 from w2vb_ray import schema, storage
 from w2vb_ray.arrow import pc
 from w2vb_ray.config.maintain import ForgetSection, MaintainConfig
+from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.embed.forgotten import ID, as_text, is_comparable
 from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Table
 from w2vb_ray.errors import RejectReason, SinkError, SourceError
@@ -20,64 +21,96 @@ _FIXED = (ID, URI, "language")
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Rows to erase, and values that stay away.
+class Request:
+    """What is asked for, and what the source knows of it.
 
     Args:
-        column: the column that was asked for.
-        values: its values.
-        ids: of all rows that have one of them.
-        uris: recordings of which every row goes.
-        places: table -> file -> ids of its rows that go.
+        column: as the table spells it.
+        values: to be forgotten.
+        source_ids: ids that have one of them in the source.
+        source_uris: their recordings.
+        other_uris: recordings of other rows of the source.
     """
 
     column: str
     values: set[str]
-    ids: set[str] = field(default_factory=set[str])
-    uris: set[str] = field(default_factory=set[str])
-    places: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict[str, dict[str, list[str]]])
+    source_ids: set[str] = field(default_factory=set[str])
+    source_uris: set[str] = field(default_factory=set[str])
+    other_uris: set[str] = field(default_factory=set[str])
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Rows to erase, and values that stay away.
+
+    Args:
+        request: what was asked for.
+        ids: of all rows that have one of its values.
+        uris: recordings of which every row goes.
+        places: table -> file -> ids of its rows that go.
+    """
+
+    request: Request
+    ids: set[str]
+    uris: set[str]
+    places: Mapping[str, Mapping[str, Sequence[str]]]
 
     @property
     def suppressed(self) -> dict[str, set[str]]:
         """Column -> values that no later run may embed."""
-        suppressed = {ID: set(self.ids), URI: set(self.uris)}
-        suppressed[self.column] = suppressed.get(self.column, set()) | self.values
-        return suppressed
+        suppressed = {ID: self.ids, URI: self.uris}
+        column = self.request.column
+        return {**suppressed, column: suppressed.get(column, set[str]()) | self.request.values}
 
 
-def select(config: MaintainConfig, tables: Mapping[str, Table]) -> Selection:
-    """Look through the tables, and the source where only it knows the column of rejects.
+def read_request(config: MaintainConfig, utterances: Table) -> Request:
+    """Understand a request; list the source where only it knows the column of rejects.
 
     Raises:
         SinkError: no such column, or one whose values have no name.
         SourceError: the values cannot be read, or the source not listed.
     """
-    column = _column(config.forget.column, tables[UTTERANCES])
+    column = _column(config.forget.column, utterances)
     values = _values(config.forget)
     if column == URI:
         values |= {storage.normalise(value) for value in values}
-    ids, uris, others = (
-        _in_source(config, column, values) if column not in _FIXED else (set[str](), set[str](), set[str]())
-    )
+    if column in _FIXED or config.source is None:
+        return Request(column, values)
+    return Request(column, values, *_in_source(config.source, column, values))
+
+
+def select(request: Request, tables: Mapping[str, Table], between: Callable[[], None]) -> Selection:
+    """Look through the tables.
+
+    Args:
+        request: what to look for.
+        tables: the tables by name.
+        between: called now and then, to renew a claim.
+    """
+    column, values = request.column, request.values
+    ids, uris = set(request.source_ids), set(request.source_uris)
     places = {UTTERANCES: dict[str, list[str]]()}
-    for file, rows in find_rows(tables[UTTERANCES], [ID, URI, column], lambda rows: _one_of(rows[column], values)):
+    asked = find_rows(tables[UTTERANCES], [ID, URI, column], lambda rows: _one_of(rows[column], values), between)
+    for file, rows in asked:
         places[UTTERANCES][file.path] = rows[ID].to_pylist()
         ids.update(rows[ID].to_pylist())
         uris.update(rows[URI].to_pylist())
     if column == ID:
-        ids, uris = ids | values, set()  # of this recording only the one utterance
+        ids, uris = ids | values, set[str]()  # of its recording only this one utterance
     elif column == URI:
         uris = values
     else:
-        uris -= others | _shared(tables[UTTERANCES], uris, ids)
-    places[REJECTS] = ids_by_file(
-        find_rows(
-            tables[REJECTS], [ID, URI, "reason", "language"], lambda rows: _rejects(rows, column, values, ids, uris)
-        )
+        uris -= request.other_uris | _shared(tables[UTTERANCES], uris, ids, between)
+    refused = find_rows(
+        tables[REJECTS],
+        [ID, URI, "reason", "language"],
+        lambda rows: _rejects(rows, column, values, ids, uris),
+        between,
     )
+    places[REJECTS] = ids_by_file(refused)
     ids |= {id_ for found in places[REJECTS].values() for id_ in found}
-    places[FRAMES] = ids_by_file(find_rows(tables[FRAMES], [ID], lambda rows: _one_of(rows[ID], ids)))
-    return Selection(column, values, ids, uris, places)
+    places[FRAMES] = ids_by_file(find_rows(tables[FRAMES], [ID], lambda rows: _one_of(rows[ID], ids), between))
+    return Selection(request, ids, uris, places)
 
 
 def _column(asked: str, utterances: Table) -> str:
@@ -109,12 +142,10 @@ def _values(section: ForgetSection) -> set[str]:
     return values
 
 
-def _in_source(config: MaintainConfig, column: str, values: set[str]) -> tuple[set[str], set[str], set[str]]:
-    """Ids and recordings that the source has under these values, and recordings of other rows."""
-    if config.source is None:
-        return set(), set(), set()
+def _in_source(source: SourceSection, column: str, values: set[str]) -> tuple[set[str], set[str], set[str]]:
+    """Ids and recordings that the source has under these values, and recordings of its other rows."""
     try:
-        rows = build_inventory(config.source).table
+        rows = build_inventory(source).table
     except SourceError as err:
         raise SourceError(
             f"{err}. The source tells which rejects have a {column}; with source=null only what the embedded rows say "
@@ -128,12 +159,13 @@ def _in_source(config: MaintainConfig, column: str, values: set[str]) -> tuple[s
     return set(found[ID].to_pylist()), set(found[URI].to_pylist()), set(pc.unique(others[URI]).to_pylist())
 
 
-def _shared(utterances: Table, uris: set[str], ids: set[str]) -> set[str]:
+def _shared(utterances: Table, uris: set[str], ids: set[str], between: Callable[[], None]) -> set[str]:
     """Which of the recordings also hold rows of other ids: somebody else speaks in them too."""
-    found = find_rows(
-        utterances, [ID, URI], lambda rows: pc.and_(_one_of(rows[URI], uris), pc.invert(_one_of(rows[ID], ids)))
-    )
-    return {uri for _, rows in found for uri in rows[URI].to_pylist()}
+
+    def others(rows: pa.Table) -> pa.Array:
+        return pc.and_(_one_of(rows[URI], uris), pc.invert(_one_of(rows[ID], ids)))
+
+    return {uri for _, rows in find_rows(utterances, [ID, URI], others, between) for uri in rows[URI].to_pylist()}
 
 
 def _rejects(rows: pa.Table, column: str, values: set[str], ids: set[str], uris: set[str]) -> pa.Array:

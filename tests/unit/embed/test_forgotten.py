@@ -3,10 +3,14 @@ import json
 import pyarrow as pa
 import pytest
 
+from w2vb_ray.config.embed import PlanSection
 from w2vb_ray.embed.forgotten import FOLDER, Forgotten, fingerprint, write_forgotten
+from w2vb_ray.embed.plan import make_plan
+from w2vb_ray.embed.report import describe_plan, report
+from w2vb_ray.embed.tally import Tally
 from w2vb_ray.errors import SinkError
 
-from .rows import NO_DUPLICATES, inventory
+from .rows import NO_DUPLICATES, inventory, live
 
 OWN = (pa.field("text", pa.string()), pa.field("Speaker", pa.string()), pa.field("age", pa.int64()))
 
@@ -90,3 +94,14 @@ def test_a_list_that_cannot_be_read_stops_the_plan(tmp_path, content):
     (tmp_path / FOLDER / "r1.json").write_text(content)
     with pytest.raises(SinkError, match=r"r1\.json must be a list of what was forgotten, but is not; restore it"):
         Forgotten.read(str(tmp_path), {})
+
+
+def test_the_counts_of_a_plan_still_add_up(tmp_path):
+    forget(tmp_path, {"speaker": ["ann"]})
+    kept, num_forgotten = Forgotten.read(str(tmp_path), {}).without(ROWS, NO_DUPLICATES)
+    plan = make_plan(kept, NO_DUPLICATES, live([("b", "v1")]), PlanSection()).with_forgotten(num_forgotten)
+    assert (plan.num_input, plan.num_planned, plan.num_unchanged, plan.num_forgotten) == (5, 2, 3, 2)
+    assert describe_plan(plan, "manifest", 0).endswith("3 unchanged, 0 of them known rejects, 2 of them forgotten")
+    assert report(Tally(), plan)["forgotten"] == 2
+    nothing = make_plan(ROWS, NO_DUPLICATES, live(), PlanSection()).with_forgotten(0)
+    assert "forgotten" not in describe_plan(nothing, "manifest", 0)
