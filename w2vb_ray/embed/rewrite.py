@@ -15,7 +15,7 @@ from w2vb_ray.arrow import pc
 from w2vb_ray.embed.tables import PARTITION, DataFile, Table, new_file, rows_per_group
 from w2vb_ray.errors import W2vbError
 
-_GROUP_BYTES = 128 * 1024**2  # in memory; 64 rows of frames of long recordings would be far more
+_GROUP_BYTES = 64 * 1024**2  # in memory; 64 rows of frames of long recordings would be far more
 _SMALL_BYTES = 8 * 1024**2
 _TOGETHER = 16
 _ALL = pa.array([], pa.string())
