@@ -172,13 +172,27 @@ DESCRIPTOR = pa.schema(
                 )
             ),
         ),
+        pa.field("num_by_length", pa.list_(pa.int64())),  # embedded utterances by duration, see `LENGTH_EDGES_S`
         pa.field("num_frames", pa.int64()),  # real 20 ms frames through the encoder
         pa.field("num_padding_frames", pa.int64()),  # frames of padding beside them
-        pa.field("encode_s", pa.float64()),  # seconds that encoders worked on it
+        pa.field("read_s", pa.float64()),  # seconds that read tasks, encoders and the write task worked on it
+        pa.field("encode_s", pa.float64()),
+        pa.field("write_s", pa.float64()),
         pa.field("encode_started", pa.float64()),  # Unix time when the first of its units reached an encoder
     ]
 )
 """What a write task hands to the driver: the files it made and what is in them, never the vectors."""
+
+
+LENGTH_EDGES_S = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 60.0, 300.0, 3600.0)
+"""Where the bins of a run's histogram of durations meet, in seconds; the first and the last bin are open."""
+
+
+def with_costs(packed: pa.Table, **costs: float) -> pa.Table:
+    """Put what a packed unit cost beside it, in columns of the descriptor."""
+    for name, value in costs.items():
+        packed = packed.append_column(name, pa.array([value], DESCRIPTOR.field(name).type))
+    return packed
 
 
 def pack(table: pa.Table, unit: int) -> pa.Table:

@@ -164,6 +164,15 @@ def write_atomic(uri: str, data: bytes, options: Mapping[str, Any] = {}) -> None
     fs.pipe_file(fs_path(uri, fs), data)
 
 
+def read_small(uri: str, options: Mapping[str, Any] = {}) -> bytes | None:
+    """A whole small file; None where there is none."""
+    fs = filesystem(uri, options)
+    try:
+        return cast(bytes, fs.cat_file(fs_path(uri, fs)))
+    except FileNotFoundError:
+        return None
+
+
 @contextmanager
 def atomic_output(uri: str, options: Mapping[str, Any] = {}) -> Generator[BinaryIO, None, None]:
     """A binary file for a large output that appears under its name when the block ends, and not if it raises.

@@ -34,25 +34,25 @@ class EncodeUnits:
 
     def __call__(self, packed: pa.Table) -> pa.Table:
         """Packed decoded rows -> packed encoded rows, with the unit's cost in frames and seconds beside them."""
-        return pa.concat_tables([self._encode_unit(unit, rows) for unit, rows in schema.unpack(packed)])
+        units = zip(schema.unpack(packed), packed["read_s"].to_pylist(), strict=True)
+        return pa.concat_tables([self._encode_unit(unit, rows, read_s) for (unit, rows), read_s in units])
 
-    def _encode_unit(self, unit: int, rows: pa.Table) -> pa.Table:
+    def _encode_unit(self, unit: int, rows: pa.Table, read_s: float) -> pa.Table:
         stats, started, started_at = self._encoder.stats, time.perf_counter(), time.time()
         num_frames, num_padding_frames = stats.num_frames, stats.num_padding_frames
         fine = np.flatnonzero(rows["reason"].is_null().to_numpy())
         waveforms = [waveform_of(rows, int(index)) for index in fine]
         found = self._encoder.encode(waveforms, keep_frames=self._keep_frames)
-        cost = {
-            "num_frames": stats.num_frames - num_frames,
-            "num_padding_frames": stats.num_padding_frames - num_padding_frames,
-            "encode_s": time.perf_counter() - started,
-            "encode_started": started_at,
-        }
+        encode_s = time.perf_counter() - started
         encoded = with_embeddings(rows.drop_columns(["waveform", "sample_bytes"]), fine, found, self._vectors)
-        packed = schema.pack(encoded, unit)
-        for name, value in cost.items():
-            packed = packed.append_column(name, pa.array([value], schema.DESCRIPTOR.field(name).type))
-        return packed
+        return schema.with_costs(
+            schema.pack(encoded, unit),
+            num_frames=stats.num_frames - num_frames,
+            num_padding_frames=stats.num_padding_frames - num_padding_frames,
+            read_s=read_s,
+            encode_s=encode_s,
+            encode_started=started_at,
+        )
 
 
 def waveform_of(rows: pa.Table, index: int) -> np.ndarray:

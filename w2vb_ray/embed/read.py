@@ -4,6 +4,7 @@ Fetches run ahead in threads, because a store answers slowly; decoding stays in 
 task has one CPU.
 """
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,8 +29,14 @@ DROPPED = ("source_bytes", "announced_duration_s", "announced_sampling_rate", "a
 
 
 def read_units(packed: pa.Table, source: SourceSection, audio: AudioSection) -> pa.Table:
-    """Packed inventory rows -> packed decoded rows; see `schema` for both."""
-    return pa.concat_tables([schema.pack(read_unit(rows, source, audio), unit) for unit, rows in schema.unpack(packed)])
+    """Packed inventory rows -> packed decoded rows and what they cost; see `schema`."""
+    return pa.concat_tables([_read_packed(unit, rows, source, audio) for unit, rows in schema.unpack(packed)])
+
+
+def _read_packed(unit: int, rows: pa.Table, source: SourceSection, audio: AudioSection) -> pa.Table:
+    started = time.perf_counter()
+    decoded = read_unit(rows, source, audio)
+    return schema.with_costs(schema.pack(decoded, unit), read_s=time.perf_counter() - started)
 
 
 Row = dict[str, Any]

@@ -16,11 +16,14 @@ from rich.console import Console
 
 from w2vb_ray import schema
 from w2vb_ray.config.embed import EmbedConfig
-from w2vb_ray.embed import pipeline
+from w2vb_ray.config.secrets import masked
+from w2vb_ray.embed import page, pipeline
+from w2vb_ray.embed.card import write_card
 from w2vb_ray.embed.claim import Claim
 from w2vb_ray.embed.commit import Committer, Waiting
 from w2vb_ray.embed.extras import align_extras
 from w2vb_ray.embed.forgotten import Forgotten
+from w2vb_ray.embed.metrics import RunMetrics
 from w2vb_ray.embed.plan import Live, Plan, make_plan
 from w2vb_ray.embed.provenance import Provenance
 from w2vb_ray.embed.report import describe_encoders, describe_plan, report, show_closing
@@ -52,6 +55,7 @@ class EmbedRun:
         self.run_id = new_run_id()
         self.started = datetime.now(UTC)
         self.tally = Tally()
+        self._metrics = RunMetrics()
         self._num_encoders = 0
         self._clock = time.monotonic()
         self._checkpoint: Checkpoint
@@ -208,8 +212,11 @@ class EmbedRun:
 
     def _commit(self, committer: Committer, waiting: Waiting) -> None:
         if batch := waiting.take():
+            started = time.perf_counter()
             committer.commit(batch)
-            self.tally.add(batch)
+            commit_s = time.perf_counter() - started
+            self.tally.add(batch, commit_s)
+            self._metrics.count(batch, commit_s)
 
     def _finish(self, code: ExitCode, plan: Plan, committer: Committer | None) -> ExitCode:
         wall_s = time.monotonic() - self._clock
@@ -226,9 +233,13 @@ class EmbedRun:
             "precision": self.config.encoder.precision,
             "device": self.config.encoder.device,
             "num_encoders": self._num_encoders,
+            "source": masked(self.config.source.uri),
+            "sink": masked(self.config.sink.uri),
         }
         self._folder.write_config(self.config)
-        self._folder.write_report(report(self.tally, plan, **facts))
+        found = report(self.tally, plan, **facts)
+        self._folder.write_report(found, page.render(found))
+        write_card(self.config.sink.uri, self.config.sink.storage, self._tables)
         trained = not self._checkpoint.untrained
         show_closing(self.console, self.tally, plan, code, wall_s=wall_s, folder=self._folder.uri, trained=trained)
         return code

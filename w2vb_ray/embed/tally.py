@@ -28,18 +28,26 @@ class Tally:
     units: Counter[int] = field(default_factory=Counter[int])
     num_frames: int = 0
     num_padding_frames: int = 0
+    num_by_length: Counter[int] = field(default_factory=Counter[int])  # bin of `schema.LENGTH_EDGES_S` -> utterances
+    read_s: float = 0.0
     encode_s: float = 0.0
+    write_s: float = 0.0
+    commit_s: float = 0.0
     encode_started: float = math.inf
-    last_commit: float = -math.inf
+    timeline: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    """Unix time of each commit, and the seconds of audio embedded by then."""
 
-    def add(self, descriptors: Sequence[Mapping[str, Any]]) -> None:
-        """Count what one batch has just committed."""
-        self.last_commit = time.time()
+    def add(self, descriptors: Sequence[Mapping[str, Any]], commit_s: float = 0.0) -> None:
+        """Count what one batch has just committed, in so many seconds."""
+        self.commit_s += commit_s
         for descriptor in descriptors:
             self.units.update(descriptor["units"])
             self.num_frames += descriptor["num_frames"]
             self.num_padding_frames += descriptor["num_padding_frames"]
+            self.num_by_length.update(dict(enumerate(descriptor["num_by_length"])))
+            self.read_s += descriptor["read_s"]
             self.encode_s += descriptor["encode_s"]
+            self.write_s += descriptor["write_s"]
             self.encode_started = min(self.encode_started, descriptor["encode_started"])
             for outcome in descriptor["outcomes"]:
                 language = self.languages[outcome["language"]]
@@ -48,6 +56,7 @@ class Tally:
                     language.audio_s += outcome["audio_s"] or 0.0
                 else:
                     language.rejected[outcome["reason"]] += outcome["count"]
+        self.timeline.append((time.time(), self.audio_s))
 
     @property
     def embedded(self) -> int:
@@ -72,7 +81,7 @@ class Tally:
     @property
     def steady_s(self) -> float:
         """Seconds from the first unit's arrival at an encoder to the last commit: the run without its start-up."""
-        return max(0.0, self.last_commit - self.encode_started)
+        return max(0.0, self.timeline[-1][0] - self.encode_started) if self.timeline else 0.0
 
     @property
     def padding_waste(self) -> float:

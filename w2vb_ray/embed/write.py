@@ -3,6 +3,7 @@
 A file that no commit names does not exist: a task that dies or runs twice leaves orphans, never duplicates.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from w2vb_ray.errors import RETRIED_REASONS, SinkError
 
 FRAME_RATE_HZ = 50.0
 _LARGEST = np.uint32(0x7F7FE000).view(np.float32)
-_COSTS = ("num_frames", "num_padding_frames", "encode_s")
+_COSTS = ("num_frames", "num_padding_frames", "read_s", "encode_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class WriteTask:
 
 def write_units(packed: pa.Table, task: WriteTask) -> pa.Table:
     """Packed encoded rows -> files, one per table and language; returns one row of `schema.DESCRIPTOR`."""
+    started = time.perf_counter()
     units = schema.unpack(packed)
     rows = pa.concat_tables([rows for _, rows in units], promote_options="permissive")
     fine, rejected = rows.filter(pc.is_null(rows["reason"])), rows.filter(pc.is_valid(rows["reason"]))
@@ -60,10 +62,18 @@ def write_units(packed: pa.Table, task: WriteTask) -> pa.Table:
         "replaced_utterances": final.filter(final["in_utterances"])["utterance_id"].to_pylist(),
         "replaced_rejects": rows.filter(rows["in_rejects"])["utterance_id"].to_pylist(),
         "outcomes": _outcomes(rows),
+        "num_by_length": num_by_length(fine["duration_s"].to_numpy()),
         **{name: pc.sum(packed[name]).as_py() for name in _COSTS},
         "encode_started": pc.min(packed["encode_started"]).as_py(),
+        "write_s": time.perf_counter() - started,
     }
     return pa.Table.from_pylist([descriptor], schema=schema.DESCRIPTOR)
+
+
+def num_by_length(duration_s: np.ndarray) -> list[int]:
+    """How many durations fall into each bin of `schema.LENGTH_EDGES_S`. (N,) -> (number of edges + 1)"""
+    bins = np.searchsorted(schema.LENGTH_EDGES_S, duration_s, side="right")
+    return np.bincount(bins, minlength=len(schema.LENGTH_EDGES_S) + 1).tolist()
 
 
 def rounded(values: np.ndarray) -> np.ndarray:

@@ -89,11 +89,8 @@ def encoded(rows, layers=(4,), dimension=8, frames=False, seed=0):
 
 def packed(table, unit=0):
     """A unit as the encoder hands it to the writer, its costs beside it."""
-    costs = {"num_frames": 10, "num_padding_frames": 2, "encode_s": 0.5, "encode_started": 1000.0 - unit}
-    row = schema.pack(table, unit)
-    for name, value in costs.items():
-        row = row.append_column(name, pa.array([value], schema.DESCRIPTOR.field(name).type))
-    return row
+    costs = {"num_frames": 10, "num_padding_frames": 2, "read_s": 0.25, "encode_s": 0.5}
+    return schema.with_costs(schema.pack(table, unit), **costs, encode_started=1000.0 - unit)
 
 
 def live(utterances=(), rejects=(), frames=None):

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from w2vb_ray import schema
-from w2vb_ray.embed.write import WriteTask, rounded, write_units
+from w2vb_ray.embed.write import WriteTask, num_by_length, rounded, write_units
 
 from .rows import encoded, packed
 
@@ -188,6 +188,17 @@ def test_counts(write):
     }
     assert (descriptor["num_frames"], descriptor["num_padding_frames"], descriptor["encode_s"]) == (20, 4, 1.0)
     assert descriptor["encode_started"] == 999.0  # of the first of its units
+    assert descriptor["read_s"] == 0.5
+    assert descriptor["write_s"] > 0
+    assert descriptor["num_by_length"] == num_by_length(np.full(3, 1.5))
+
+
+def test_lengths_fall_into_bins_whose_upper_edge_is_outside():
+    lengths = num_by_length(np.array([0.03, 0.5, 0.999, 1.0, 3600.0, 10_000.0]))
+    assert lengths[:3] == [1, 2, 1]
+    assert lengths[-1] == 2
+    assert len(lengths) == len(schema.LENGTH_EDGES_S) + 1
+    assert num_by_length(np.array([])) == [0] * len(lengths)
 
 
 def test_what_a_commit_takes_out(write):
