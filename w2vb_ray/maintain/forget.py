@@ -86,7 +86,7 @@ def _plan(request: Request, config: MaintainConfig, tables: Mapping[str, Table],
     return _Plan(
         selection=selection,
         suppressed=Forgotten.read(sink.uri, sink.storage).missing(selection.suppressed),
-        reports=reports_naming(selection.ids | selection.uris, sink.uri, sink.storage),
+        reports=reports_naming(selection.ids | selection.uris, sink.uri, sink.storage, between),
     )
 
 

@@ -178,4 +178,5 @@ def _rejects(rows: pa.Table, column: str, values: set[str], ids: set[str], uris:
 
 
 def _one_of(column: pa.ChunkedArray, values: Collection[str]) -> pa.Array:
-    return pc.is_in(as_text(column), pa.array(list(values), pa.string()))
+    # Not `is_in`, which would hash all values again for each of the files.
+    return pa.array([value in values for value in as_text(column).to_pylist()], pa.bool_())

@@ -2,7 +2,7 @@
 
 import html
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 from w2vb_ray import storage
@@ -10,15 +10,29 @@ from w2vb_ray import storage
 _LONG = 8  # characters; a shorter id may be part of any word or number, so it counts only where it stands alone
 
 
-def reports_naming(values: Collection[str], sink_uri: str, options: Mapping[str, Any]) -> list[str]:
-    """Files of run folders that hold one of the values, as the store's filesystem names them."""
+def reports_naming(
+    values: Collection[str], sink_uri: str, options: Mapping[str, Any], between: Callable[[], None]
+) -> list[str]:
+    """Files of run folders that hold one of the values, as the store's filesystem names them.
+
+    Args:
+        values: ids and URIs.
+        sink_uri: folder of the tables.
+        options: fsspec options of its store.
+        between: called for each file, to renew a claim.
+    """
     folder = storage.join(sink_uri, "_runs")
     filesystem = storage.filesystem(folder, options)
     root = storage.fs_path(folder, filesystem)
     needles = [needle for value in values for needle in _spellings(value)]
     if not needles or not filesystem.exists(root):
         return []
-    return [path for path in filesystem.find(root) if _holds(cast(bytes, filesystem.cat_file(path)), needles)]
+    naming: list[str] = []
+    for path in filesystem.find(root):
+        between()
+        if _holds(cast(bytes, filesystem.cat_file(path)), needles):
+            naming.append(path)
+    return naming
 
 
 def delete_reports(paths: Sequence[str], sink_uri: str, options: Mapping[str, Any]) -> None:
