@@ -90,10 +90,12 @@ def check_same(
 
 
 def _columns(table: Table, files: Sequence[DataFile]) -> pa.Schema:
-    """Columns of the table's files, with the metadata of the newest of these."""
-    columns = pa.schema([field for field in table.columns if field.name not in PARTITION])
+    """Columns of the table as the newest of the files has them, which may be stricter about nulls, and its metadata."""
     with table.open(files[-1].path) as stored:
-        return columns.with_metadata(stored.schema_arrow.metadata)
+        found = stored.schema_arrow
+    fields = [field for field in table.columns if field.name not in PARTITION]
+    fields = [found.field(field.name) if field.name in found.names else field for field in fields]
+    return pa.schema(fields, metadata=found.metadata)
 
 
 def _row_groups(table: Table, files: Sequence[DataFile], columns: pa.Schema, without: pa.Array) -> Iterator[pa.Table]:

@@ -143,7 +143,7 @@ class Table:
             table.append_column("file", pa.array([file.path], pa.string()).take(pa.array([0] * table.num_rows)))
             for file, table in zip(files, tables, strict=True)
         ]
-        return pa.concat_tables(places)
+        return pa.concat_tables(places, promote_options="default")  # files may differ in what cannot be null
 
     def read(self, file: str, columns: list[str] | None = None) -> pa.Table:
         """Stored columns of one file, all unless named (`language` stands in its path only)."""

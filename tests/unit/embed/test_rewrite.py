@@ -8,7 +8,7 @@ import pytest
 
 from w2vb_ray.embed import rewrite as module
 from w2vb_ray.embed.rewrite import check_same, rewrite
-from w2vb_ray.embed.tables import FRAMES, UTTERANCES, DataFile, Layout, new_file
+from w2vb_ray.embed.tables import FRAMES, UTTERANCES, DataFile, Layout, add_action, new_file
 from w2vb_ray.errors import W2vbError
 from w2vb_ray.schema import frames_schema, utterances_schema
 
@@ -108,6 +108,18 @@ def test_encoding_and_metadata_stay(tables):
             assert "RLE_DICTIONARY" in chunks["utterance_id"].encodings
             assert "RLE_DICTIONARY" not in chunks[column].encodings
             assert found.schema_arrow.metadata == METADATA
+
+
+def test_what_cannot_be_null_stays_so_and_tables_of_both_kinds_are_read(tables):
+    table = tables[UTTERANCES]
+    rows = utterances(["a", "b"])
+    strict = rows.cast(rows.schema.set(0, rows.schema.field(0).with_nullable(False)))
+    old = stored(table, strict)
+    made = rewrite(table, [old], "r2", without=pa.array(["a"]))
+    assert read(table, made).schema_arrow.equals(read(table, old).schema_arrow, check_metadata=True)
+    table.append([add_action(made), add_action(stored(table, utterances(["c"])))], None)
+    table.reload()
+    assert sorted(table.scan(["utterance_id"])["utterance_id"].to_pylist()) == ["b", "c"]
 
 
 def test_small_row_groups_become_full_ones(tables):
