@@ -31,6 +31,15 @@ _MORE_S3_OPTIONS = {
     "max_paths",
     "skip_instance_cache",
 }
+# botocore's 10 connections would make the threads of a reader wait for each other. Its standard retries take on what
+# passes by itself (500, 502, 503, 504, SlowDown, resets, timeouts) with jitter and a budget, without which its legacy
+# ones, the default, do. s3fs starts them anew, up to five times, where a timeout or SlowDown outlasts them.
+_S3_CLIENT = {
+    "max_pool_connections": 32,
+    "connect_timeout": 5,
+    "read_timeout": 10,  # between two bytes
+    "retries": {"mode": "standard", "total_max_attempts": 5},
+}
 _ETAG_KEYS = ("etag", "ETag", "e_tag", "blob_id")  # the last one is what the Hugging Face hub gives
 _TIME_KEYS = ("mtime", "LastModified", "last_modified", "created")
 
@@ -44,6 +53,11 @@ def protocol(uri: str) -> str:
 def is_local(uri: str) -> bool:
     """Whether the URI is a path on this machine, with or without `file://`."""
     return protocol(uri) in _LOCAL
+
+
+def is_s3(uri: str) -> bool:
+    """Whether the URI is of an S3 store."""
+    return protocol(uri) in _S3
 
 
 def normalise(uri: str) -> str:
@@ -100,8 +114,7 @@ def _s3_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
         arguments["client_kwargs"] = {"region_name": options["region"], **(options.get("client_kwargs") or {})}
     if endpoint := _s3_endpoint(options):  # from the environment too, else instances of two endpoints would be one
         arguments["endpoint_url"] = endpoint
-    # botocore's 10 connections would make the threads of a reader wait for each other.
-    arguments["config_kwargs"] = {"max_pool_connections": 32, **(options.get("config_kwargs") or {})}
+    arguments["config_kwargs"] = {**_S3_CLIENT, **(options.get("config_kwargs") or {})}
     return arguments
 
 
@@ -202,14 +215,21 @@ def atomic_output(uri: str, options: Mapping[str, Any] = {}) -> Generator[Binary
 @contextmanager
 def _remote_output(uri: str, options: Mapping[str, Any]) -> Generator[BinaryIO, None, None]:
     fs = filesystem(uri, options)
-    file = cast(Any, fs.open(fs_path(uri, fs), "wb"))
+    path = fs_path(uri, fs)
+    file = cast(Any, fs.open(path, "wb"))
     try:
         yield cast(BinaryIO, file)
+        num_bytes = file.tell()
+        try:
+            file.close()
+        except FileNotFoundError:
+            # The upload that a repeated request would complete is gone: the first one did, and its reply was lost.
+            if fs.info(path)["size"] != num_bytes:
+                raise
     except BaseException:
         file.discard()
         file.closed = True  # else the garbage collector closes it, and closing uploads what is buffered
         raise
-    file.close()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -243,6 +263,7 @@ def delta_options(uri: str, options: Mapping[str, Any]) -> dict[str, str]:
         "AWS_REGION": client.get("region_name") or options.get("region"),
         "AWS_PROFILE": options.get("profile"),
         "AWS_SKIP_SIGNATURE": True if options.get("anon") else None,
+        "AWS_CONDITIONAL_PUT": "etag",  # whatever the environment says: it is the fence between two runs
     }
     return {key: _text(value) for key, value in found.items() if value}
 

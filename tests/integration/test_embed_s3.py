@@ -25,7 +25,7 @@ CANARY = "canary-a81f2c-secret"
 def environment(clean_aws: None, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Credentials and address where the provider chain looks first."""
     values = {
-        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_ACCESS_KEY_ID": "canary",
         "AWS_SECRET_ACCESS_KEY": CANARY,
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_REGION": "us-east-1",
@@ -38,7 +38,7 @@ def environment(clean_aws: None, endpoint: str, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def store(endpoint: str) -> Store:
-    return fsspec.filesystem("s3", key="testing", secret=CANARY, endpoint_url=endpoint, use_listings_cache=False)
+    return fsspec.filesystem("s3", key="canary", secret=CANARY, endpoint_url=endpoint, use_listings_cache=False)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def overrides(corpus: str, sink: str, *more: str) -> list[str]:
 
 
 def sink_table(sink: str, name: str, endpoint: str) -> "jobs.pa.Table":
-    options = {"key": "testing", "secret": CANARY, "endpoint_url": endpoint, "region": "us-east-1"}
+    options = {"key": "canary", "secret": CANARY, "endpoint_url": endpoint, "region": "us-east-1"}
     return jobs.table(f"s3://{sink}/tables", name, **options)
 
 
@@ -103,7 +103,7 @@ def test_secrets_given_in_the_config_are_nowhere_to_be_seen(
     clean_aws: None, store: Store, buckets: tuple[str, str], endpoint: str, tmp_path: Path
 ) -> None:
     corpus, sink = buckets
-    options = f"{{endpoint_url: '{endpoint}', key: testing, secret: {CANARY}, region: us-east-1}}"
+    options = f"{{endpoint_url: '{endpoint}', key: canary, secret: {CANARY}, region: us-east-1}}"
     conf = tmp_path / "conf.yaml"
     conf.write_text(
         f"source: {{uri: 's3://{corpus}/audio', language: 'path:{{language}}/', storage: {options}}}\n"

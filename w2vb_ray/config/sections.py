@@ -31,6 +31,8 @@ class SourceSection(Section):
     storage: StorageOptions = {}
     """fsspec options of the source's store (`endpoint_url`, `anon`, …). Leave credentials to the provider chain;
     what is secret here is masked wherever it is shown."""
+    etag_is_md5: bool = True
+    """Check what is read from S3 against its etag where that looks like an MD5; false for a store where it is none."""
 
 
 class AudioSection(Section):
@@ -50,6 +52,17 @@ class AudioSection(Section):
     """Lower sampling rates in Hz are rejected (`out_of_range`)."""
     max_sampling_rate: int = Field(default=384_000, gt=0)
     """Higher sampling rates in Hz are rejected (`out_of_range`)."""
+    max_expansion: float = Field(default=4096.0, gt=0)
+    """Files that decode to more than this many times their own bytes, as 16-bit samples at 16 kHz, are rejected
+    (`expansion`). Speech stays under 400 (codec2 at 700 bit/s), digital silence in FLAC near 700."""
+    decoder_memory_bytes: int = Field(default=512 * 1024**2, gt=0)
+    """Files whose decoder needs more memory than this, beside the file itself, are rejected (`decoder_limit`). It
+    needs some 30 MiB for a recording of any length."""
+    decoder_cpu_s: float = Field(default=900.0, gt=0)
+    """Files whose decoding takes more CPU time are rejected (`decoder_limit`)."""
+    decoder_wall_s: float = Field(default=1800.0, gt=0)
+    """Files whose decoding takes more time by the clock are rejected (`decoder_limit`): it hangs. Leave room for a
+    machine that is busy with other things."""
 
 
 class EncoderSection(Section):

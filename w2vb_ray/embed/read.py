@@ -1,7 +1,7 @@
 """Read stage: a unit's URIs -> 16 kHz mono waveforms, or reject reasons. A bad utterance never stops its unit.
 
-Fetches run ahead in threads, because a store answers slowly; decoding stays in the task's own thread, because the
-task has one CPU.
+Fetches run ahead in threads, because a store answers slowly; decoding is one file at a time, in a process of its own,
+because the task has one CPU and a file may crash its decoder.
 """
 
 import time
@@ -16,12 +16,14 @@ import pyarrow as pa
 from fsspec import AbstractFileSystem
 
 from w2vb_ray import schema, storage
-from w2vb_ray.audio.decode import RawFormat, Recording, decode
+from w2vb_ray.audio.decode import RawFormat, Recording
 from w2vb_ray.audio.fetch import fetch
+from w2vb_ray.audio.isolated import decode
 from w2vb_ray.audio.resample import TARGET_RATE_HZ
 from w2vb_ray.audio.segment import cut
 from w2vb_ray.config.sections import AudioSection, SourceSection
 from w2vb_ray.errors import AudioRejected, RejectReason
+from w2vb_ray.source.identity import object_version
 
 _FETCH_THREADS = 16
 _AHEAD_BYTES = 128 * 1024**2  # fetched and not yet decoded; one larger object is fetched alone
@@ -79,7 +81,7 @@ def _recordings(rows: list[Row], source: SourceSection, audio: AudioSection) -> 
     uris = {storage.protocol(row["audio_uri"]): row["audio_uri"] for row in rows}
     filesystems = {name: storage.filesystem(uri, source.storage) for name, uri in uris.items()}
     with ThreadPoolExecutor(_FETCH_THREADS) as threads:
-        fetched = _ahead((row, threads.submit(_fetch, row, filesystems, audio)) for row in rows)
+        fetched = _ahead((row, threads.submit(_fetch, row, filesystems, source, audio)) for row in rows)
         for row, future in fetched:
             try:
                 raw = _raw_format(row, source)
@@ -101,13 +103,23 @@ def _ahead(submissions: Iterable[tuple[Row, Future[bytes]]]) -> Iterator[tuple[R
     yield from waiting
 
 
-def _fetch(row: Row, filesystems: Mapping[str, AbstractFileSystem], audio: AudioSection) -> bytes:
+def _fetch(
+    row: Row, filesystems: Mapping[str, AbstractFileSystem], source: SourceSection, audio: AudioSection
+) -> bytes:
     size = row["source_bytes"]
     if size is None:
         raise AudioRejected(RejectReason.MISSING, "the object does not exist")
     filesystem = filesystems[storage.protocol(row["audio_uri"])]
     path = storage.fs_path(row["audio_uri"], filesystem)
-    return fetch(filesystem, path, expected_bytes=size if size >= 0 else None, max_bytes=audio.max_bytes)
+    looked_at = size >= 0  # else the manifest gave a version of its own, which says nothing here
+    return fetch(
+        filesystem,
+        path,
+        expected_bytes=size if looked_at else None,
+        max_bytes=audio.max_bytes,
+        version=object_version(row["source_version"]) if looked_at else None,
+        etag_is_md5=source.etag_is_md5,
+    )
 
 
 def _raw_format(row: Row, source: SourceSection) -> RawFormat | None:

@@ -128,7 +128,7 @@ def _stored(table: Table, files: Sequence[DataFile]) -> Iterator[pq.ParquetFile]
             some = files[start : start + _TOGETHER]
             for file, content in zip(some, threads.map(fetch, some), strict=True):
                 if content is not None:
-                    yield pq.ParquetFile(pa.BufferReader(content))
+                    yield pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
                 else:
                     with table.open(file.path) as stored:
                         yield stored

@@ -1,6 +1,6 @@
 """One run of the `embed` job, from config to exit code. The order of the steps is the protocol:
 
-open tables, who holds them? ─ list the source ─ plan ─ nothing to do: end, Ray never starts
+open tables, who holds them? does the store fence? ─ list the source ─ plan ─ nothing to do: end, Ray never starts
 ─ start Ray, does the job fit? ─ claim the tables ─ stream units, commit as files come ─ reconcile ─ report
 """
 
@@ -25,6 +25,7 @@ from w2vb_ray.embed.extras import align_extras
 from w2vb_ray.embed.forgotten import Forgotten
 from w2vb_ray.embed.metrics import RunMetrics
 from w2vb_ray.embed.plan import Live, Plan, make_plan
+from w2vb_ray.embed.probe import check_conditional_put
 from w2vb_ray.embed.provenance import Provenance
 from w2vb_ray.embed.report import describe_encoders, describe_plan, report, show_closing
 from w2vb_ray.embed.stream import descriptors
@@ -72,6 +73,8 @@ class EmbedRun:
             NotReconciled: exit 5, after the report is written.
         """
         self._claim.check_free()
+        if not self.config.sink.single_writer:
+            check_conditional_put(self.config.sink.uri, self.config.sink.storage, self.run_id)
         with stage(self.console, "reading the checkpoint"):
             self._checkpoint = resolve_checkpoint(self.config.encoder)
         precision = self.config.encoder.precision

@@ -161,7 +161,7 @@ class Table:
         """One file, to be read piece by piece."""
         filesystem = storage.filesystem(self.uri, self._options)
         with filesystem.open(storage.fs_path(storage.join(self.uri, file), filesystem), "rb") as stored:
-            yield pq.ParquetFile(stored)
+            yield pq.ParquetFile(stored, page_checksum_verification=True)
 
     def write(self, file: str, row_groups: Iterable[pa.Table], columns: pa.Schema) -> int:
         """Write one file, which no commit names yet, and return its size in bytes."""
@@ -243,6 +243,7 @@ def write_row_groups(row_groups: Iterable[pa.Table], columns: pa.Schema, uri: st
             compression="zstd",
             use_dictionary=plain,
             use_byte_stream_split=_float_leaves(columns),
+            write_page_checksum=True,  # a store may change bytes, and rows that are kept are read and written again
         ) as writer:
             for rows in row_groups:
                 writer.write_table(rows, row_group_size=rows_per_group(columns))

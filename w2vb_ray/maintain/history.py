@@ -32,7 +32,7 @@ class BucketHistory:
     @staticmethod
     def applies_to(uri: str) -> bool:
         """Whether the store of a URI is one that is understood here."""
-        return storage.protocol(uri) in ("s3", "s3a")
+        return storage.is_s3(uri)
 
     def uploads(self, started_before: datetime) -> list[dict[str, str]]:
         """Uploads in parts that began before a moment and are still open."""

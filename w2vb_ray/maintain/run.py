@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table as TextTable
 
 from w2vb_ray.config.maintain import MaintainConfig
+from w2vb_ray.embed.probe import check_conditional_put
 from w2vb_ray.embed.tables import UTTERANCES, open_tables
 from w2vb_ray.errors import SinkError
 from w2vb_ray.maintain.compact import Merge, compact
@@ -37,6 +38,8 @@ def maintain(config: MaintainConfig, console: Console) -> None:
             f"there are no tables under sink.uri ({config.sink.uri}); set it to where an embed run put them"
         )
     dry = section.dry_run
+    if not dry and not config.sink.single_writer:
+        check_conditional_put(config.sink.uri, config.sink.storage, run_id)
     with stage(console, f"{section.action}{' (dry run)' if dry else ''}"):
         match section.action:
             case "vacuum":

@@ -51,6 +51,11 @@ def _segment_version(version: str, start_s: float | None, end_s: float | None) -
     return f"{version}#t={start},{end}"
 
 
+def object_version(source_version: str) -> str:
+    """The version of the recording: without what `segment_versions` added."""
+    return source_version.partition("#t=")[0]
+
+
 def mark_duplicates(ids: Column) -> tuple[Column, pa.Array]:
     """Make ids unique: the second and later rows of an id become `<id>#2`, `<id>#3`, …
 
