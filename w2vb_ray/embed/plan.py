@@ -14,6 +14,7 @@ import pyarrow as pa
 from w2vb_ray import schema
 from w2vb_ray.arrow import pc
 from w2vb_ray.config.embed import PlanSection
+from w2vb_ray.embed.forgotten import NOTHING, Forgotten
 from w2vb_ray.embed.live import Found, Live
 from w2vb_ray.embed.units import Planned, cut
 from w2vb_ray.errors import RejectReason, SinkError
@@ -25,7 +26,8 @@ from w2vb_ray.source.keys import hashes
 class Plan:
     """The units of a run and the counts that say why they are all there is.
 
-    `num_input = num_planned + num_unchanged`, and `num_known_rejects` of the unchanged ones have no embedding.
+    `num_input = num_planned + num_unchanged`; of the unchanged ones `num_known_rejects` have no embedding, and
+    `num_forgotten` were erased and stay away.
     """
 
     units: Sequence[pa.Table]
@@ -44,9 +46,17 @@ class Plan:
     utterance_files: Mapping[str, str] = field(default_factory=dict)  # replaced id -> file that holds it
     frame_files: Mapping[str, str] = field(default_factory=dict)
     reject_files: Mapping[str, str] = field(default_factory=dict)
+    num_forgotten: int = 0
 
 
-def make_plan(batches: Iterable[Batch], live: Live, section: PlanSection, *, want_frames: bool = False) -> Plan:
+def make_plan(
+    batches: Iterable[Batch],
+    live: Live,
+    section: PlanSection,
+    *,
+    want_frames: bool = False,
+    forgotten: Forgotten = NOTHING,
+) -> Plan:
     """Anti-join an inventory with the tables and cut the rest into units.
 
     Args:
@@ -54,10 +64,13 @@ def make_plan(batches: Iterable[Batch], live: Live, section: PlanSection, *, wan
         live: what the tables hold.
         section: unit sizes.
         want_frames: plan embedded utterances again that have no frames yet.
+        forgotten: what must not be embedded again.
     """
     rows, sums = Planned(), _Sums()
     files: dict[str, dict[str, str]] = {"utterances": {}, "frames": {}, "rejects": {}}
-    for batch in batches:
+    for whole in batches:
+        batch, num_forgotten = forgotten.without(whole)
+        sums.num_forgotten += num_forgotten
         judged = _judge(batch, live, section, want_frames)
         planned = _with_flags(batch, judged).filter(pa.array(judged.todo))
         rows.add(planned)
@@ -74,9 +87,10 @@ def make_plan(batches: Iterable[Batch], live: Live, section: PlanSection, *, wan
     units, unit_s = cut(rows, section)
     return Plan(
         units=units,
-        num_input=sums.num_input,
+        num_input=sums.num_input + sums.num_forgotten,
         num_planned=rows.num_rows,
-        num_unchanged=sums.num_input - rows.num_rows,
+        num_unchanged=sums.num_input + sums.num_forgotten - rows.num_rows,
+        num_forgotten=sums.num_forgotten,
         num_known_rejects=sums.num_known_rejects,
         num_changed=len(files["utterances"]),
         num_gone=sums.num_gone,
@@ -144,6 +158,7 @@ class _Sums:
     num_doubled: int = 0
     num_without_duration: int = 0
     num_waiting: int = 0
+    num_forgotten: int = 0
     audio_s: float = 0.0
     languages: set[str] = field(default_factory=set[str])
     columns: pa.Schema = schema.INVENTORY

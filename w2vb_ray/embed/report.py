@@ -40,6 +40,8 @@ def describe_plan(plan: Plan, source_format: str, num_skipped: int) -> str:
     ]
     if plan.num_changed:
         parts.insert(2, f"{plan.num_changed:,} of them again")
+    if plan.num_forgotten:
+        parts.append(f"{plan.num_forgotten:,} of them forgotten")
     if plan.num_gone:
         parts.append(f"{plan.num_gone:,} whose audio is gone keep their embeddings")
     if plan.num_waiting:
@@ -79,6 +81,7 @@ def report(tally: Tally, plan: Plan, **facts: Any) -> dict[str, Any]:
         "rejected": tally.rejected,
         "unchanged": plan.num_unchanged,
         "known_rejects": plan.num_known_rejects,
+        "forgotten": plan.num_forgotten,
         "replaced": plan.num_changed,
         "waiting": plan.num_waiting,
         "units": len(plan.units),

@@ -23,6 +23,7 @@ from w2vb_ray.embed.card import write_card
 from w2vb_ray.embed.claim import Claim
 from w2vb_ray.embed.commit import Committer, Waiting
 from w2vb_ray.embed.extras import align_extras
+from w2vb_ray.embed.forgotten import Forgotten
 from w2vb_ray.embed.live import Each, Live
 from w2vb_ray.embed.metrics import RunMetrics
 from w2vb_ray.embed.plan import Plan, make_plan
@@ -112,7 +113,9 @@ class EmbedRun:
         with stage(self.console, "planning"):
             batches = (replace(batch, table=self._aligned(batch.table)) for batch in inventory.batches())
             live = Live.read(self._tables, self._spread())
-            plan = make_plan(batches, live, self.config.plan, want_frames=self.config.sink.frames)
+            forgotten = Forgotten.read(self.config.sink.uri, self.config.sink.storage)
+            want_frames = self.config.sink.frames
+            plan = make_plan(batches, live, self.config.plan, want_frames=want_frames, forgotten=forgotten)
         line = describe_plan(plan, inventory.format, inventory.num_skipped)
         self.console.print(line, soft_wrap=True, highlight=False)
         return plan

@@ -4,7 +4,6 @@ A file that no commit names does not exist: a task that dies or runs twice leave
 """
 
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ import pyarrow as pa
 
 from w2vb_ray import schema, storage
 from w2vb_ray.arrow import pc
-from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, DataFile, partition_path, write_parquet
+from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, DataFile, new_file, write_parquet
 from w2vb_ray.errors import RETRIED_REASONS, SinkError
 
 FRAME_RATE_HZ = 50.0
@@ -100,7 +99,7 @@ def _write(name: str, rows: pa.Table, task: WriteTask) -> list[tuple[str, DataFi
 
 def write_file(name: str, rows: pa.Table, language: str, task: WriteTask) -> DataFile:
     """Write rows of one language (without the language column) to a new file of a table."""
-    path = f"{partition_path(language)}/{task.run_id}-{uuid.uuid4().hex}.parquet"
+    path = new_file(language, task.run_id)
     metadata = {key.encode(): value.encode() for key, value in task.properties.items()}
     uri = storage.join(task.sink_uri, name, path)
     num_bytes = write_parquet(rows.replace_schema_metadata(metadata), uri, task.options)
