@@ -20,6 +20,7 @@ from w2vb_ray.audio.fetch import fetch
 from w2vb_ray.audio.resample import TARGET_RATE_HZ
 from w2vb_ray.audio.segment import cut
 from w2vb_ray.config.sections import AudioSection, SourceSection
+from w2vb_ray.embed.stage import Pulse, Watch, still, unwatched
 from w2vb_ray.errors import AudioRejected, RejectReason
 
 _FETCH_THREADS = 16
@@ -27,9 +28,14 @@ _AHEAD_BYTES = 128 * 1024**2  # fetched and not yet decoded; one larger object i
 DROPPED = ("source_bytes", "announced_duration_s", "announced_sampling_rate", "announced_num_channels")
 
 
-def read_units(packed: pa.Table, source: SourceSection, audio: AudioSection) -> pa.Table:
+def read_units(packed: pa.Table, source: SourceSection, audio: AudioSection, watch: Watch = unwatched) -> pa.Table:
     """Packed inventory rows -> packed decoded rows; see `schema` for both."""
-    return pa.concat_tables([schema.pack(read_unit(rows, source, audio), unit) for unit, rows in schema.unpack(packed)])
+
+    def read(packed: pa.Table, pulse: Pulse) -> pa.Table:
+        units = schema.unpack(packed)
+        return pa.concat_tables([schema.pack(read_unit(rows, source, audio, pulse), unit) for unit, rows in units])
+
+    return watch(packed, read)
 
 
 Row = dict[str, Any]
@@ -47,8 +53,8 @@ class _Decoded:
     detail: str | None = None
 
 
-def read_unit(rows: pa.Table, source: SourceSection, audio: AudioSection) -> pa.Table:
-    """Fetch each recording once, decode it once, cut its segments.
+def read_unit(rows: pa.Table, source: SourceSection, audio: AudioSection, pulse: Pulse = still) -> pa.Table:
+    """Fetch each recording once, decode it once, cut its segments; `pulse` is called after each.
 
     Returns:
         The rows in order, without the columns that only reading needs, with `waveform`, `sample_bytes`,
@@ -64,6 +70,7 @@ def read_unit(rows: pa.Table, source: SourceSection, audio: AudioSection) -> pa.
     for recording, indices in zip(_recordings(first_rows, source, audio), by_recording.values(), strict=True):
         for index in indices:
             decoded[index] = _cut(recording, utterances[index])
+        pulse()
     return _with_audio(rows, decoded)
 
 

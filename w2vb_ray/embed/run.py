@@ -5,13 +5,14 @@ open tables, who holds them? ─ list the source ─ plan ─ nothing to do: end
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.data import Dataset
 from rich.console import Console
 
 from w2vb_ray import schema
@@ -23,9 +24,11 @@ from w2vb_ray.embed.extras import align_extras
 from w2vb_ray.embed.plan import Live, Plan, make_plan
 from w2vb_ray.embed.provenance import Provenance
 from w2vb_ray.embed.report import describe_encoders, describe_plan, report, show_closing
-from w2vb_ray.embed.stream import descriptors
+from w2vb_ray.embed.rounds import Retries, Rounds
+from w2vb_ray.embed.stream import Descriptor, stream
 from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, open_tables
 from w2vb_ray.embed.tally import Tally
+from w2vb_ray.embed.watch import Watchdog
 from w2vb_ray.embed.write import WriteTask
 from w2vb_ray.encoder import Checkpoint, resolve_checkpoint
 from w2vb_ray.errors import ExitCode, NotReconciled, TableHeld
@@ -52,6 +55,7 @@ class EmbedRun:
         self.started = datetime.now(UTC)
         self.tally = Tally()
         self._num_encoders = 0
+        self._rounds: Rounds | None = None
         self._clock = time.monotonic()
         self._checkpoint: Checkpoint
         self._folder = RunFolder(config.sink.uri, config.sink.storage, self.run_id)
@@ -110,9 +114,11 @@ class EmbedRun:
                 frames=self._tables[FRAMES].scan(["utterance_id"]) if self._tables[FRAMES].exists else None,
             )
             plan = make_plan(rows, inventory.duplicates, live, self.config.plan, want_frames=self.config.sink.frames)
-        line = describe_plan(plan, inventory.format, inventory.num_skipped)
-        self.console.print(line, soft_wrap=True, highlight=False)
+        self._say(describe_plan(plan, inventory.format, inventory.num_skipped))
         return plan
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, soft_wrap=True, highlight=False)
 
     def _connect(self, num_units: int) -> cluster.EncoderPool:
         """Start or join Ray, resolve everything that was `auto`, and record the resolved config."""
@@ -134,7 +140,7 @@ class EmbedRun:
             precision = "bf16" if pool.device == "cuda" else "fp32"
         encoder = self.config.encoder.model_copy(update={"device": pool.device, "precision": precision})
         self.config = self.config.model_copy(update={"encoder": encoder})
-        self.console.print(describe_encoders(pool, encoder), soft_wrap=True, highlight=False)
+        self._say(describe_encoders(pool, encoder))
         return pool
 
     def _layouts(self, provenance: Provenance, inventory: pa.Schema) -> dict[str, Layout]:
@@ -160,10 +166,13 @@ class EmbedRun:
         sink = self.config.sink
         task = WriteTask(sink.uri, sink.storage, provenance.vectors, self.run_id, provenance.properties)
         committer = Committer(self._claim, self._tables, plan, task)
+        rounds = self._rounds = Rounds(plan)
         self._folder.write_config(self.config)
         pipeline.configure()
         try:
-            interrupted = self._stream(plan, committer, pipeline.build(plan, self.config, pool, task))
+            watchdog = Watchdog(self.config.cluster.unit_timeout_s)
+            build = partial(pipeline.build, config=self.config, pool=pool, task=task, watchdog=watchdog)
+            interrupted = self._stream(plan, committer, rounds, stream(rounds, watchdog, build, self._say))
         except BaseException:
             self._claim.release_quietly()
             raise
@@ -171,7 +180,7 @@ class EmbedRun:
         if interrupted:
             return self._finish(ExitCode.INTERRUPTED, plan, committer)
         try:
-            self.tally.reconcile(plan, committer.expected_rows, committer.found_rows())
+            self.tally.reconcile(plan, committer.expected_rows, committer.found_rows(), rounds.expected)
         except NotReconciled:
             self._finish(ExitCode.NOT_RECONCILED, plan, committer)
             raise
@@ -179,15 +188,17 @@ class EmbedRun:
         code = ExitCode.TOO_MANY_REJECTS if share > sink.max_reject_fraction else ExitCode.DONE
         return self._finish(code, plan, committer)
 
-    def _stream(self, plan: Plan, committer: Committer, dataset: Dataset) -> bool:
+    def _stream(
+        self, plan: Plan, committer: Committer, rounds: Rounds, descriptors: Iterable[Descriptor | None]
+    ) -> bool:
         """Commit descriptors as they come. True when the person at the keyboard asked to stop."""
         waiting = Waiting(self.config.sink)
         with interrupt.deferred() as stop, EmbedProgress(self.console, sum(plan.unit_s), plan.num_planned) as progress:
             try:
-                for descriptor in descriptors(dataset):
+                for descriptor in descriptors:
                     if descriptor is not None:
                         waiting.add(descriptor)
-                        progress.advance(*_advance(descriptor, plan))
+                        progress.advance(*_advance(descriptor, rounds))
                     if waiting.is_due:
                         self._commit(committer, waiting)
                     self._claim.renew_if_due()
@@ -222,6 +233,7 @@ class EmbedRun:
             "precision": self.config.encoder.precision,
             "device": self.config.encoder.device,
             "num_encoders": self._num_encoders,
+            "retries": asdict(self._rounds.retries if self._rounds else Retries()),
         }
         self._folder.write_config(self.config)
         self._folder.write_report(report(self.tally, plan, **facts))
@@ -230,9 +242,9 @@ class EmbedRun:
         return code
 
 
-def _advance(descriptor: Mapping[str, Any], plan: Plan) -> tuple[float, float, int, int]:
+def _advance(descriptor: Mapping[str, Any], rounds: Rounds) -> tuple[float, float, int, int]:
     outcomes = descriptor["outcomes"]
     embedded = sum(o["count"] for o in outcomes if o["reason"] is None)
     audio_s = sum(o["audio_s"] or 0.0 for o in outcomes if o["reason"] is None)
     rejected = sum(o["count"] for o in outcomes) - embedded
-    return sum(plan.unit_s[unit] for unit in descriptor["units"]), audio_s, embedded, rejected
+    return rounds.seconds(descriptor["units"]), audio_s, embedded, rejected

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from w2vb_ray import schema, storage
 from w2vb_ray.arrow import pc
+from w2vb_ray.embed.stage import Watch, unwatched
 from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, DataFile, partition_path, write_parquet
 from w2vb_ray.errors import RETRIED_REASONS, SinkError
 
@@ -40,8 +41,12 @@ class WriteTask:
     properties: Mapping[str, str]
 
 
-def write_units(packed: pa.Table, task: WriteTask) -> pa.Table:
+def write_units(packed: pa.Table, task: WriteTask, watch: Watch = unwatched) -> pa.Table:
     """Packed encoded rows -> files, one per table and language; returns one row of `schema.DESCRIPTOR`."""
+    return watch(packed, lambda packed, _: _write_units(packed, task))
+
+
+def _write_units(packed: pa.Table, task: WriteTask) -> pa.Table:
     units = schema.unpack(packed)
     rows = pa.concat_tables([rows for _, rows in units], promote_options="permissive")
     fine, rejected = rows.filter(pc.is_null(rows["reason"])), rows.filter(pc.is_valid(rows["reason"]))
