@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from w2vb_ray.errors import UserError
+
 MAX_DEATHS = 2
 MAX_ATTEMPTS = 8
 """Of a stage at one unit, on nodes that are still there: a worker may also die of handing its result over."""
@@ -48,12 +50,14 @@ class Standing:
         num_deaths: workers that died at a unit, those that hung included.
         num_hung: of them, those that were ended because nothing moved.
         overdue: where nothing has moved for too long.
+        error: what a stage has to say to the person at the keyboard; Ray would only hand over its text.
     """
 
     refused: dict[int, Refusal] = field(default_factory=dict[int, Refusal])
     num_deaths: int = 0
     num_hung: int = 0
     overdue: list[Place] = field(default_factory=list[Place])
+    error: UserError | None = None
 
 
 @dataclass(slots=True)
@@ -83,8 +87,10 @@ class Ledger:
         self._clock = clock
         self._attempts: dict[tuple[str, int], list[_Attempt]] = {}
         self._at_work: dict[tuple[str, int], _Attempt] = {}
+        self._alive: dict[Place, float] = {}
         self._refused: dict[int, Refusal] = {}
         self._num_deaths = self._num_hung = 0
+        self._error: UserError | None = None
 
     def begin(self, stage: str, units: Sequence[int], place: Place) -> list[int]:
         """A worker is about to work on units; returns those that it may. Safe to say twice."""
@@ -127,9 +133,17 @@ class Ledger:
         found = [attempt for unit in units for attempt in self._attempts.get((stage, unit), [])]
         return [attempt for attempt in found if attempt.place == place]
 
+    def alive(self, place: Place) -> None:
+        """A process runs, whatever it does."""
+        self._alive[place] = self._clock()
+
     def note_hung(self) -> None:
         """A worker is being ended because nothing moved."""
         self._num_hung += 1
+
+    def note_error(self, error: UserError) -> None:
+        """A stage cannot go on; the first one counts."""
+        self._error = self._error or error
 
     def standing(self) -> Standing:
         """All of it. A place is overdue once; after another `timeout_s` it is again."""
@@ -137,5 +151,8 @@ class Ledger:
         late = [attempt for attempt in self._at_work.values() if now - attempt.seen > self._timeout_s]
         for attempt in late:
             attempt.seen = now
-        overdue = list(dict.fromkeys(attempt.place for attempt in late))
-        return Standing(dict(self._refused), self._num_deaths, self._num_hung, overdue)
+        silent = [place for place, seen in self._alive.items() if now - seen > self._timeout_s]
+        for place in silent:
+            del self._alive[place]  # most of them are just gone
+        overdue = list(dict.fromkeys([*(attempt.place for attempt in late), *silent]))
+        return Standing(dict(self._refused), self._num_deaths, self._num_hung, overdue, self._error)

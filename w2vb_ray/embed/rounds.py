@@ -27,6 +27,7 @@ TOO_MANY = 16
 """Refused units, from which on their being the majority means that something else is wrong."""
 
 _MAX_IDLE_ROUNDS = 2
+_MAX_ROUNDS = 32  # a unit takes five or six; each of the others needs a stream that broke
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +55,23 @@ class Rounds:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self._units = dict(enumerate(plan.units))
-        self._seconds = dict(enumerate(plan.unit_s))
+        self._plan = plan
+        self._cut: dict[int, pa.Table] = {}
+        self._cut_s: dict[int, float] = {}
         self._standing = Standing()
-        self._open = set(self._units)
-        self._next = len(self._units)
+        self._open = set(range(len(plan.units)))
+        self._next = len(plan.units)
         self._control: int | None = None
         self._out_before = 0  # what had come out when the round began
         self._num_idle = 0
-        self.expected = set(self._units)  # that must come out once each, in the end
+        self.expected = set(self._open)  # that must come out once each, in the end
         self._num_rounds = self._num_split = 0
 
     def next(self) -> list[tuple[int, pa.Table]]:
         """What the next round is to run, in the order of the plan; nothing when all has come out."""
         self._num_rounds += bool(self._open)
         self._out_before = self._num_out
-        return [(unit, self._units[unit]) for unit in sorted(self._open)]
+        return [(unit, self._rows(unit)) for unit in sorted(self._open)]
 
     def came_out(self, units: Iterable[int]) -> None:
         """Note units that came out."""
@@ -77,7 +79,10 @@ class Rounds:
 
     def seconds(self, units: Iterable[int]) -> float:
         """Audio of units, as it was planned."""
-        return sum(self._seconds[unit] for unit in units)
+        return sum(self._cut_s[unit] if unit in self._cut_s else self._plan.unit_s[unit] for unit in units)
+
+    def _rows(self, unit: int) -> pa.Table:
+        return self._cut[unit] if unit in self._cut else self._plan.units[unit]
 
     @property
     def retries(self) -> Retries:
@@ -88,8 +93,8 @@ class Rounds:
     def describe(self) -> str:
         """One line before a round that is not the first."""
         return (
-            f"workers died at {len(self._standing.refused):,} units so far, which are cut until the one recording is "
-            f"found; {len(self._open):,} units are left to run, round {self._num_rounds}"
+            f"round {self._num_rounds}: {len(self._open):,} units run again; {len(self._standing.refused):,} have cost "
+            "two workers each so far, and are cut until the one recording is found"
         )
 
     @property
@@ -134,29 +139,30 @@ class Rounds:
                 "for what ends them, and run the same command again"
             )
         proven = self._control is not None and self._control not in self._open
+        if suspects:
+            self._control = self._add(self._rows(suspects[0]).slice(0, 0), 0.0)
         for unit in suspects:
             self._replace(unit, standing.refused[unit], proven=proven)
-        if suspects:
-            self._control = self._add(self._units[suspects[0]].slice(0, 0), 0.0)
         moved = bool(suspects) or self._num_out > self._out_before
         self._num_idle = 0 if moved else self._num_idle + 1
-        return self._num_idle < _MAX_IDLE_ROUNDS
+        return self._num_idle < _MAX_IDLE_ROUNDS and self._num_rounds < _MAX_ROUNDS
 
     def _replace(self, unit: int, refusal: Refusal, *, proven: bool) -> None:
-        rows, seconds = self._units.pop(unit), self._seconds.pop(unit)
+        rows, seconds = self._rows(unit), self.seconds([unit])
         self._open.remove(unit)
         self.expected.remove(unit)
         pieces = list(_pieces(rows, refusal.stage))
         if len(pieces) > 1:
-            self.num_split += 1
+            self._num_split += 1
         elif proven:
             pieces = [_rejected(rows, refusal)]
         for piece in pieces:
             self._add(piece, seconds * piece.num_rows / rows.num_rows)
+        self._cut.pop(unit, None)
 
     def _add(self, rows: pa.Table, seconds: float) -> int:
         unit, self._next = self._next, self._next + 1  # never used again: the ledger knows it by this number
-        self._units[unit], self._seconds[unit] = rows, seconds
+        self._cut[unit], self._cut_s[unit] = rows, seconds
         self._open.add(unit)
         self.expected.add(unit)
         return unit
@@ -174,7 +180,7 @@ def _pieces(rows: pa.Table, stage: str) -> Iterator[pa.Table]:
 
 def _rejected(rows: pa.Table, refusal: Refusal) -> pa.Table:
     """The same rows, rejected before they are read, as planning itself rejects some."""
-    detail = f"{refusal.num_attempts} workers died or hung in the {refusal.stage} stage, in the end with it alone"
+    detail = f"{refusal.num_attempts} workers died or hung in the {refusal.stage} stage, in the end alone"
     planned = pc.is_null(rows["reason"])
     for name, text in (("detail", detail), ("reason", str(RejectReason.WORKER_CRASH))):
         column = pc.if_else(planned, text, rows[name])

@@ -11,9 +11,11 @@ from typing import Any, cast
 
 import pyarrow as pa
 from ray.data import Dataset
+from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayActorError, RayError, RayTaskError, UserCodeException
 
 from w2vb_ray.embed.rounds import Rounds
+from w2vb_ray.embed.tables import first_line
 from w2vb_ray.embed.watch import Watchdog
 from w2vb_ray.errors import ClusterError
 
@@ -21,11 +23,13 @@ Descriptor = dict[str, Any]
 Say = Callable[[str], None]
 
 
-def is_loss(error: RayError) -> bool:
-    """Whether Ray lost a worker, a node or an object. An exception of our own code is none, and would come again."""
+def is_loss(error: Exception) -> bool:
+    """Whether Ray lost a worker, a node, an object or its way; what our own code raised would come again."""
     if isinstance(error, RayActorError) and error.actor_init_failed:
         return False
-    return not isinstance(error, RayTaskError | UserCodeException)
+    if isinstance(error, RayTaskError | UserCodeException):
+        return False
+    return isinstance(error, RayError | ExecutionTimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +50,26 @@ def stream(
 
     Raises:
         ClusterError: workers die whatever they work on.
+        UserError: a stage says that it cannot go on.
         RayError: the cluster loses things again and again, and nothing comes out.
     """
     while units := rounds.next():
         if rounds.retries.rounds:
             say(rounds.describe())
-        loss: RayError | None = None
+        loss: Exception | None = None
         try:
             for descriptor in descriptors(build(units)):
                 if descriptor is not None:
                     rounds.came_out(descriptor["units"])
                 rounds.check(watchdog.look())
                 yield descriptor
-        except RayError as err:
+        except (RayError, ExecutionTimeoutError) as err:
             if not is_loss(err):
+                if (told := watchdog.look(now=True).error) is not None:
+                    raise told from err
                 raise
             loss = err
+            say(f"the stream broke, and what did not come out of it runs again: {first_line(err)}")
         if not rounds.close(watchdog.look(now=True)):
             raise loss or ClusterError("units go into the cluster and do not come out; look at Ray's logs on the nodes")
 

@@ -7,6 +7,7 @@ another node: so it sends a task there.
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ from w2vb_ray.arrow import pc
 from w2vb_ray.embed.holder import started_at
 from w2vb_ray.embed.ledger import Ledger, Place, Standing
 from w2vb_ray.embed.stage import Pulse, Watch, Work
+from w2vb_ray.errors import UserError
 
-BEAT_S = 5.0
+_BEAT_S = 5.0
 _LOOK_S = 15.0
 _ANSWER_TIMEOUT_S = 20.0
 
@@ -42,22 +44,27 @@ class Watched:
     def __call__(self, packed: pa.Table, work: Work) -> pa.Table:
         """Work on the units that the ledger lets pass; one that it refuses does not come out."""
         units, place = packed["unit"].to_pylist(), _here()
+        _show_life(self.ledger, place)
         admitted = ray.get(self.ledger.begin.remote(self.stage, units, place))
         if not admitted:
             return packed.slice(0, 0)
         if len(admitted) < len(units):
             packed = packed.filter(pc.is_in(packed["unit"], pa.array(admitted, pa.int64())))
-        done = work(packed, self._pulse(admitted, place))
+        try:
+            done = work(packed, self._pulse(admitted, place))
+        except UserError as err:
+            ray.get(self.ledger.note_error.remote(err))
+            raise
         ray.get(self.ledger.end.remote(self.stage, admitted, place))
         return done
 
     def _pulse(self, units: list[int], place: Place) -> Pulse:
-        due = time.monotonic() + BEAT_S
+        due = time.monotonic() + _BEAT_S
 
         def pulse() -> None:
             nonlocal due
             if time.monotonic() >= due:
-                due = time.monotonic() + BEAT_S
+                due = time.monotonic() + _BEAT_S
                 self.ledger.beat.remote(self.stage, units, place)
 
         return pulse
@@ -116,6 +123,23 @@ def _living_nodes() -> Collection[str]:
 
 def _here() -> Place:
     return Place(ray.get_runtime_context().get_node_id(), os.getpid(), started_at(os.getpid()))
+
+
+_shown: set[Place] = set()
+
+
+def _show_life(ledger: Any, place: Place) -> None:
+    """Tell the ledger from now on that this process runs: it may be stopped between two units as well."""
+    if place in _shown:
+        return
+    _shown.add(place)
+
+    def tell() -> None:
+        while True:
+            ledger.alive.remote(place)
+            time.sleep(_BEAT_S)
+
+    threading.Thread(target=tell, name="life", daemon=True).start()
 
 
 @ray.remote(num_cpus=0, max_retries=0)

@@ -3,6 +3,7 @@
 A file that no commit names does not exist: a task that dies or runs twice leaves orphans, never duplicates.
 """
 
+import errno
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from w2vb_ray.errors import RETRIED_REASONS, SinkError
 
 FRAME_RATE_HZ = 50.0
 _LARGEST = np.uint32(0x7F7FE000).view(np.float32)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _COSTS = ("num_frames", "num_padding_frames", "encode_s")
 
 
@@ -98,7 +100,12 @@ def write_file(name: str, rows: pa.Table, language: str, task: WriteTask) -> Dat
     path = f"{partition_path(language)}/{task.run_id}-{uuid.uuid4().hex}.parquet"
     metadata = {key.encode(): value.encode() for key, value in task.properties.items()}
     uri = storage.join(task.sink_uri, name, path)
-    num_bytes = write_parquet(rows.replace_schema_metadata(metadata), uri, task.options)
+    try:
+        num_bytes = write_parquet(rows.replace_schema_metadata(metadata), uri, task.options)
+    except OSError as err:
+        if err.errno not in _FULL:
+            raise
+        raise SinkError(f"no space is left to write {uri}; free some and run the same command again") from err
     return DataFile(path, language, rows.num_rows, num_bytes)
 
 

@@ -1,0 +1,66 @@
+"""A sink on a disk that is full: a small tmpfs, where this machine lets the tests mount one."""
+
+import errno
+import os
+import subprocess
+
+import pytest
+
+from w2vb_ray.embed import claim as module
+from w2vb_ray.embed.tables import UTTERANCES
+from w2vb_ray.embed.write import WriteTask, write_units
+from w2vb_ray.errors import SinkError
+
+from .rows import encoded, packed
+from .sink import VECTORS, Driver, held_by
+
+BALLAST = "ballast"
+
+
+@pytest.fixture
+def disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if (
+        os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", folder], check=False).returncode
+    ):
+        pytest.skip("mounting a tmpfs is not possible here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def fill(disk):
+    with (disk / BALLAST).open("wb", buffering=0) as file:
+        try:
+            while file.write(b"x" * 4096):
+                pass
+        except OSError as err:
+            assert err.errno == errno.ENOSPC
+
+
+def test_a_file_that_does_not_fit_is_one_clear_error_and_leaves_nothing(disk):
+    task = WriteTask(str(disk), {}, VECTORS, "r1", {})
+    fill(disk)
+    with pytest.raises(SinkError, match=rf"no space is left to write {disk}/utterances/language=eng/r1-.*same command"):
+        write_units(packed(encoded([{"id": "u1"}])), task)
+    (disk / BALLAST).unlink()
+    (descriptor,) = write_units(packed(encoded([{"id": "u1"}])), task).to_pylist()
+    files = [path for path in (disk / "utterances/language=eng").rglob("*") if path.is_file()]
+    assert [f"language=eng/{path.name}" for path in files] == [file["path"] for file in descriptor["files"]]
+
+
+def test_a_commit_that_does_not_fit_is_one_clear_error_and_the_table_stays_whole(disk, monkeypatch):
+    monkeypatch.setattr(module.time, "sleep", lambda _: None)
+    driver = Driver(disk, "a")
+    driver.hold()
+    driver.commit(["u1"])
+    fill(disk)
+    with pytest.raises(SinkError, match=r"utterances refused commit 2 of run a 5 times: .*(?i:space).*same command"):
+        driver.commit(["u2"])
+    assert held_by(disk) == ["u1"]
+    (disk / BALLAST).unlink()
+    driver.commit(["u2"])
+    driver.claim.release()
+    assert held_by(disk) == ["u1", "u2"]
+    assert driver.tables[UTTERANCES].exists
