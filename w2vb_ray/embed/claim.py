@@ -21,7 +21,7 @@ from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
 from w2vb_ray.embed.holder import Holder
-from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, Table, first_line
+from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, Table, first_line, one_line
 from w2vb_ray.errors import SinkError, TableHeld, W2vbError
 
 SCOPE = "w2vb.embed"
@@ -280,7 +280,7 @@ class Claim:
         self._renewed = time.monotonic()
 
     def _refused(self, table: Table, what: str, error: DeltaError | OSError | None) -> SinkError:
-        why = "" if error is None else f": {' '.join(str(error).split())}"  # the cause stands in the last of its lines
+        why = "" if error is None else f": {one_line(error)}"
         return SinkError(
             f"{table.uri} refused {what} of run {self._run_id} {_ATTEMPTS} times{why}. What was committed before "
             "stays; mend what stands in the way (space, credentials, the store) and run the same command again"
