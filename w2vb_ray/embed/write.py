@@ -3,7 +3,6 @@
 A file that no commit names does not exist: a task that dies or runs twice leaves orphans, never duplicates.
 """
 
-import errno
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,16 +10,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from botocore.exceptions import BotoCoreError
 
 from w2vb_ray import schema, storage
 from w2vb_ray.arrow import pc
 from w2vb_ray.embed.stage import Watch, unwatched
-from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, DataFile, partition_path, write_parquet
+from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, DataFile, one_line, partition_path, write_parquet
 from w2vb_ray.errors import RETRIED_REASONS, SinkError
 
 FRAME_RATE_HZ = 50.0
 _LARGEST = np.uint32(0x7F7FE000).view(np.float32)
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _COSTS = ("num_frames", "num_padding_frames", "encode_s")
 
 
@@ -102,10 +101,11 @@ def write_file(name: str, rows: pa.Table, language: str, task: WriteTask) -> Dat
     uri = storage.join(task.sink_uri, name, path)
     try:
         num_bytes = write_parquet(rows.replace_schema_metadata(metadata), uri, task.options)
-    except OSError as err:
-        if err.errno not in _FULL:
-            raise
-        raise SinkError(f"no space is left to write {uri}; free some and run the same command again") from err
+    except (OSError, BotoCoreError) as err:
+        raise SinkError(
+            f"{uri} cannot be written: {one_line(err)}. What was committed before stays; mend what stands in the way "
+            "(space, credentials, the store) and run the same command again"
+        ) from err
     return DataFile(path, language, rows.num_rows, num_bytes)
 
 
