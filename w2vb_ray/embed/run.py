@@ -5,7 +5,8 @@ open tables, who holds them? ─ list the source ─ plan ─ nothing to do: end
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import ray
+from deltalake.exceptions import DeltaError
 from rich.console import Console
 
 from w2vb_ray import schema
@@ -26,12 +28,12 @@ from w2vb_ray.embed.provenance import Provenance
 from w2vb_ray.embed.report import describe_encoders, describe_plan, report, show_closing
 from w2vb_ray.embed.rounds import Retries, Rounds
 from w2vb_ray.embed.stream import Descriptor, stream
-from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, open_tables
+from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, one_line, open_tables
 from w2vb_ray.embed.tally import Tally
 from w2vb_ray.embed.watch import Watchdog
 from w2vb_ray.embed.write import WriteTask
 from w2vb_ray.encoder import Checkpoint, resolve_checkpoint
-from w2vb_ray.errors import ExitCode, NotReconciled, TableHeld
+from w2vb_ray.errors import ExitCode, NotReconciled, SinkError, TableHeld
 from w2vb_ray.runtime import cluster, interrupt
 from w2vb_ray.runtime.progress import EmbedProgress, stage
 from w2vb_ray.runtime.run_folder import RunFolder, new_run_id
@@ -201,7 +203,8 @@ class EmbedRun:
                         progress.advance(*_advance(descriptor, rounds))
                     if waiting.is_due:
                         self._commit(committer, waiting)
-                    self._claim.renew_if_due()
+                    with self._writing_tables():
+                        self._claim.renew_if_due()
                     progress.tick()
                     if stop.is_set():
                         break
@@ -215,8 +218,20 @@ class EmbedRun:
 
     def _commit(self, committer: Committer, waiting: Waiting) -> None:
         if batch := waiting.take():
-            committer.commit(batch)
+            with self._writing_tables():
+                committer.commit(batch)
             self.tally.add(batch)
+
+    @contextmanager
+    def _writing_tables(self) -> Generator[None]:
+        """Tell plainly why the store does not let this run commit: no space, no permission, an expired token."""
+        try:
+            yield
+        except (DeltaError, OSError) as err:
+            raise SinkError(
+                f"the tables under sink.uri ({self.config.sink.uri}) cannot be written: {one_line(err)}. What was "
+                "committed before stays; mend what stands in the way and run the same command again"
+            ) from err
 
     def _finish(self, code: ExitCode, plan: Plan, committer: Committer | None) -> ExitCode:
         wall_s = time.monotonic() - self._clock
