@@ -9,13 +9,13 @@ from .killer import killer
 
 
 def test_the_one_recording_that_kills_workers_is_found_and_rejected(tmp_path: Path) -> None:
-    rows = [{**row, "path": str(jobs.SAMPLE / row["path"])} for row in jobs.sample_rows()[:60]]
+    rows = [{**row, "path": str(jobs.SAMPLE / row["path"])} for row in jobs.sample_rows()[:32]]
     for index, row in enumerate(rows):
         row["utterance_id"] = f"u{index}"
     with killer(Path(rows[17]["path"])) as deadly:
         rows[17]["path"] = deadly.uri
         manifest = jobs.write_manifest(tmp_path / "manifest.tsv", rows)
-        more = "  max_reject_fraction: 0.05\nplan: {unit_utterances: 20}\n"
+        more = "  max_reject_fraction: 0.05\nplan: {unit_utterances: 8}\n"
         conf = jobs.write_conf(tmp_path / "conf.yaml", manifest, tmp_path / "sink", more)
         done = jobs.run(conf)
     assert done.returncode == ExitCode.DONE, done.stderr
@@ -26,7 +26,7 @@ def test_the_one_recording_that_kills_workers_is_found_and_rejected(tmp_path: Pa
         row["utterance_id"] for row in rows if row["utterance_id"] != "u17"
     )
     report = jobs.report(tmp_path / "sink")
-    assert report["input"] == report["embedded"] + report["rejected"] + report["unchanged"] == 60
+    assert report["input"] == report["embedded"] + report["rejected"] + report["unchanged"] == 32
     assert report["retries"]["worker_deaths"] == deadly.num_killed
 
 
