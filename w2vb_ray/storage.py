@@ -5,7 +5,6 @@ process must see what arrived since its last run, so listings are never kept, an
 they are used (URIs and options travel between processes, filesystems do not). Knows nothing of audio or tables.
 """
 
-import inspect
 import os
 import re
 import uuid
@@ -19,6 +18,7 @@ from typing import Any, BinaryIO, cast
 import fsspec
 from fsspec import AbstractFileSystem
 
+from w2vb_ray import s3_options
 from w2vb_ray.errors import ConfigError
 from w2vb_ray.redirects import without_redirects
 
@@ -26,23 +26,6 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 _LOCAL = frozenset({"file", "local"})
 HTTP = frozenset({"http", "https"})
 _S3 = frozenset({"s3", "s3a"})
-_MORE_S3_OPTIONS = {
-    "region",
-    "profile",
-    "use_listings_cache",
-    "listings_expiry_time",
-    "max_paths",
-    "skip_instance_cache",
-}
-# botocore's 10 connections would make the threads of a reader wait for each other. Its standard retries take on what
-# passes by itself (500, 502, 503, 504, SlowDown, resets, timeouts) with jitter and a budget, without which its legacy
-# ones, the default, do. s3fs starts them anew, up to five times, where a timeout or SlowDown outlasts them.
-_S3_CLIENT = {
-    "max_pool_connections": 32,
-    "connect_timeout": 5,
-    "read_timeout": 10,  # between two bytes
-    "retries": {"mode": "standard", "total_max_attempts": 5},
-}
 _ETAG_KEYS = ("etag", "ETag", "e_tag", "blob_id")  # the last one is what the Hugging Face hub gives
 _TIME_KEYS = ("mtime", "LastModified", "last_modified", "created", "Last-Modified")
 
@@ -91,12 +74,11 @@ def filesystem(uri: str, options: Mapping[str, Any] = {}) -> AbstractFileSystem:
     """
     name = protocol(uri)
     if name in _S3:
-        _check_s3_options(uri, options)
-    arguments = dict(options)
-    if name in _S3:
-        arguments = _s3_arguments(options)
+        arguments = s3_options.for_s3fs(uri, options)
     elif name in HTTP:
         arguments = without_redirects(options)
+    else:
+        arguments = dict(options)
     try:
         fs = cast(AbstractFileSystem, fsspec.filesystem(name, **{"use_listings_cache": False, **arguments}))
     except (ValueError, ImportError) as err:
@@ -105,30 +87,6 @@ def filesystem(uri: str, options: Mapping[str, Any] = {}) -> AbstractFileSystem:
         raise ConfigError(f"`{uri}` cannot be opened with storage options {sorted(options)}: {err}.") from err
     fs.invalidate_cache()
     return fs
-
-
-def _check_s3_options(uri: str, options: Mapping[str, Any]) -> None:
-    """s3fs hands names that it does not know to botocore, which trips over them only at the first request."""
-    driver = cast(type[AbstractFileSystem], fsspec.get_filesystem_class("s3"))
-    known = {*inspect.signature(driver.__init__).parameters} - {"self", "kwargs"} | _MORE_S3_OPTIONS
-    if unknown := sorted(set(options) - known):
-        raise ConfigError(f"`{uri}`: unknown storage options {unknown}; S3 takes {', '.join(sorted(known))}.")
-
-
-def _s3_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
-    arguments = {key: value for key, value in options.items() if key != "region"}
-    if "region" in options:
-        arguments["client_kwargs"] = {"region_name": options["region"], **(options.get("client_kwargs") or {})}
-    if endpoint := _s3_endpoint(options):  # from the environment too, else instances of two endpoints would be one
-        arguments["endpoint_url"] = endpoint
-    arguments["config_kwargs"] = {**_S3_CLIENT, **(options.get("config_kwargs") or {})}
-    return arguments
-
-
-def _s3_endpoint(options: Mapping[str, Any]) -> str | None:
-    client = cast(Mapping[str, Any], options.get("client_kwargs") or {})
-    given = options.get("endpoint_url") or client.get("endpoint_url")
-    return given or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
 def fs_path(uri: str, fs: AbstractFileSystem) -> str:
@@ -289,20 +247,7 @@ def delta_options(uri: str, options: Mapping[str, Any]) -> dict[str, str]:
         return {}
     if protocol(uri) not in _S3:
         return {key: _text(value) for key, value in options.items() if isinstance(value, str | int | float)}
-    client = cast(Mapping[str, Any], options.get("client_kwargs") or {})
-    endpoint = _s3_endpoint(options)
-    found = {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ALLOW_HTTP": True if (endpoint or "").startswith("http://") else None,
-        "AWS_ACCESS_KEY_ID": options.get("key") or client.get("aws_access_key_id"),
-        "AWS_SECRET_ACCESS_KEY": options.get("secret") or client.get("aws_secret_access_key"),
-        "AWS_SESSION_TOKEN": options.get("token") or client.get("aws_session_token"),
-        "AWS_REGION": client.get("region_name") or options.get("region"),
-        "AWS_PROFILE": options.get("profile"),
-        "AWS_SKIP_SIGNATURE": True if options.get("anon") else None,
-        "AWS_CONDITIONAL_PUT": "etag",  # whatever the environment says: it is the fence between two runs
-    }
-    return {key: _text(value) for key, value in found.items() if value}
+    return {key: _text(value) for key, value in s3_options.for_delta(options).items() if value}
 
 
 def _text(value: object) -> str:

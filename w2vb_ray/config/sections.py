@@ -168,3 +168,6 @@ class ClusterSection(Section):
     """Logical GPUs of a local Ray. Unset: those that Ray finds."""
     object_store_bytes: Annotated[int, Field(gt=0)] | None = None
     """Object store of a local Ray. Unset: Ray's own choice."""
+    unit_timeout_s: float = Field(default=1_800.0, gt=0)
+    """A worker that finishes no recording and no micro-batch for this long is taken to hang, and is ended; its unit is
+    run again. Raise it where one micro-batch, or one window with `audio.max_window_s: null`, takes longer."""

@@ -21,7 +21,7 @@ from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
 from w2vb_ray.embed.holder import Holder
-from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, Table, first_line
+from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, Table, first_line, one_line
 from w2vb_ray.errors import SinkError, TableHeld, W2vbError
 
 SCOPE = "w2vb.embed"
@@ -231,7 +231,7 @@ class Claim:
             if error is None or table.version != planned_on:
                 return error is None
             time.sleep(0.1 * 2**attempt)
-        raise W2vbError(f"{table.uri} refused the claim of run {self._run_id} {_ATTEMPTS} times") from error
+        raise self._refused(table, "the claim", error) from error
 
     def _follow(self, table: Table) -> None:
         """Claim a table beside `utterances`, which this run holds."""
@@ -242,7 +242,7 @@ class Claim:
             error = self._try_commit(table, "claim", self.next_number(), partial(table.append, []))
             if error is None:
                 return
-        raise W2vbError(f"{table.uri} refused the claim of run {self._run_id} {_ATTEMPTS} times") from error
+        raise self._refused(table, "the claim", error) from error
 
     def _append(self, name: str, kind: str, number: int, actions: Actions, batch: int | None = None) -> None:
         table = self._tables[name]
@@ -257,7 +257,7 @@ class Claim:
             if error is None:
                 return
             time.sleep(0.1 * 2**attempt)
-        raise W2vbError(f"{table.uri} refused commit {number} of run {self._run_id} {_ATTEMPTS} times") from error
+        raise self._refused(table, f"commit {number}", error) from error
 
     def _try_commit(
         self, table: Table, kind: str, number: int, write: _Write, batch: int | None = None
@@ -278,6 +278,13 @@ class Claim:
     def _note(self, table: Table, number: int) -> None:
         self._own[table.name] = number
         self._renewed = time.monotonic()
+
+    def _refused(self, table: Table, what: str, error: DeltaError | OSError | None) -> SinkError:
+        why = "" if error is None else f": {one_line(error)}"
+        return SinkError(
+            f"{table.uri} refused {what} of run {self._run_id} {_ATTEMPTS} times{why}. What was committed before "
+            "stays; mend what stands in the way (space, credentials, the store) and run the same command again"
+        )
 
     def _lost(self, table: Table) -> TableHeld:
         last = last_commit(table)

@@ -22,6 +22,7 @@ from w2vb_ray.audio.isolated import decode
 from w2vb_ray.audio.resample import TARGET_RATE_HZ
 from w2vb_ray.audio.segment import cut
 from w2vb_ray.config.sections import AudioSection, SourceSection
+from w2vb_ray.embed.stage import Pulse, Watch, still, unwatched
 from w2vb_ray.errors import AudioRejected, RejectReason
 from w2vb_ray.source.identity import object_version
 
@@ -30,14 +31,20 @@ _AHEAD_BYTES = 128 * 1024**2  # fetched and not yet decoded; one larger object i
 DROPPED = ("source_bytes", "announced_duration_s", "announced_sampling_rate", "announced_num_channels")
 
 
-def read_units(packed: pa.Table, source: SourceSection, audio: AudioSection) -> pa.Table:
+def read_units(packed: pa.Table, source: SourceSection, audio: AudioSection, watch: Watch = unwatched) -> pa.Table:
     """Packed inventory rows -> packed decoded rows and what they cost; see `schema`."""
-    return pa.concat_tables([_read_packed(unit, rows, source, audio) for unit, rows in schema.unpack(packed)])
+
+    def read(packed: pa.Table, pulse: Pulse) -> pa.Table:
+        return pa.concat_tables(
+            [_read_packed(unit, rows, source, audio, pulse) for unit, rows in schema.unpack(packed)]
+        )
+
+    return watch(packed, read)
 
 
-def _read_packed(unit: int, rows: pa.Table, source: SourceSection, audio: AudioSection) -> pa.Table:
+def _read_packed(unit: int, rows: pa.Table, source: SourceSection, audio: AudioSection, pulse: Pulse) -> pa.Table:
     started = time.perf_counter()
-    decoded = read_unit(rows, source, audio)
+    decoded = read_unit(rows, source, audio, pulse)
     return schema.with_costs(schema.pack(decoded, unit), read_s=time.perf_counter() - started)
 
 
@@ -56,8 +63,8 @@ class _Decoded:
     detail: str | None = None
 
 
-def read_unit(rows: pa.Table, source: SourceSection, audio: AudioSection) -> pa.Table:
-    """Fetch each recording once, decode it once, cut its segments.
+def read_unit(rows: pa.Table, source: SourceSection, audio: AudioSection, pulse: Pulse = still) -> pa.Table:
+    """Fetch each recording once, decode it once, cut its segments; `pulse` is called after each.
 
     Returns:
         The rows in order, without the columns that only reading needs, with `waveform`, `sample_bytes`,
@@ -73,6 +80,7 @@ def read_unit(rows: pa.Table, source: SourceSection, audio: AudioSection) -> pa.
     for recording, indices in zip(_recordings(first_rows, source, audio), by_recording.values(), strict=True):
         for index in indices:
             decoded[index] = _cut(recording, utterances[index])
+        pulse()
     return _with_audio(rows, decoded)
 
 

@@ -5,37 +5,39 @@ open tables, who holds them? does the store fence? ─ list the source ─ plan 
 """
 
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.data import Dataset
+from deltalake.exceptions import DeltaError
 from rich.console import Console
 
 from w2vb_ray import schema
 from w2vb_ray.config.embed import EmbedConfig
 from w2vb_ray.config.secrets import masked
-from w2vb_ray.embed import page, pipeline, spread
+from w2vb_ray.embed import page, pipeline
 from w2vb_ray.embed.card import write_card
 from w2vb_ray.embed.claim import Claim
 from w2vb_ray.embed.commit import Committer, Waiting
-from w2vb_ray.embed.extras import align_extras
-from w2vb_ray.embed.forgotten import Forgotten
-from w2vb_ray.embed.live import Each, Live
 from w2vb_ray.embed.metrics import RunMetrics
-from w2vb_ray.embed.plan import Plan, make_plan
+from w2vb_ray.embed.plan import Plan
+from w2vb_ray.embed.planning import plan_run
 from w2vb_ray.embed.probe import check_conditional_put
 from w2vb_ray.embed.provenance import Provenance
 from w2vb_ray.embed.report import describe_encoders, describe_plan, report, show_closing
-from w2vb_ray.embed.stream import descriptors
-from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, open_tables
+from w2vb_ray.embed.rounds import Retries, Rounds
+from w2vb_ray.embed.stream import Descriptor, stream
+from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, one_line, open_tables
 from w2vb_ray.embed.tally import Tally
+from w2vb_ray.embed.watch import Watchdog
 from w2vb_ray.embed.write import WriteTask
 from w2vb_ray.encoder import Checkpoint, resolve_checkpoint
-from w2vb_ray.errors import ExitCode, NotReconciled, TableHeld
+from w2vb_ray.errors import ExitCode, NotReconciled, SinkError, TableHeld
 from w2vb_ray.runtime import cluster, interrupt
 from w2vb_ray.runtime.progress import EmbedProgress, stage
 from w2vb_ray.runtime.run_folder import RunFolder, new_run_id
@@ -60,6 +62,7 @@ class EmbedRun:
         self.tally = Tally()
         self._metrics = RunMetrics()
         self._num_encoders = 0
+        self._rounds: Rounds | None = None
         self._clock = time.monotonic()
         self._checkpoint: Checkpoint
         self._folder = RunFolder(config.sink.uri, config.sink.storage, self.run_id)
@@ -111,28 +114,12 @@ class EmbedRun:
 
     def _plan(self, inventory: Inventory) -> Plan:
         with stage(self.console, "planning"):
-            batches = (replace(batch, table=self._aligned(batch.table)) for batch in inventory.batches())
-            live = Live.read(self._tables, self._spread())
-            forgotten = Forgotten.read(self.config.sink.uri, self.config.sink.storage)
-            want_frames = self.config.sink.frames
-            plan = make_plan(batches, live, self.config.plan, want_frames=want_frames, forgotten=forgotten)
-        line = describe_plan(plan, inventory.format, inventory.num_skipped)
-        self.console.print(line, soft_wrap=True, highlight=False)
+            plan = plan_run(self.config, self._tables, inventory)
+        self._say(describe_plan(plan, inventory.format, inventory.num_skipped))
         return plan
 
-    def _spread(self) -> Each | None:
-        """How the tables are read: on the cluster, where there is one and they are very large."""
-        num_rows = sum(table.num_rows() for table in self._tables.values())
-        if num_rows < spread.MIN_ROWS or cluster.is_local(self.config.cluster):
-            return None
-        if not ray.is_initialized():
-            cluster.connect(self.config.cluster)
-        return spread.in_tasks
-
-    def _aligned(self, rows: pa.Table) -> pa.Table:
-        if not self._tables[UTTERANCES].exists:
-            return rows
-        return align_extras(rows, self._tables[UTTERANCES].columns, self.config.sink.uri)
+    def _say(self, line: str) -> None:
+        self.console.print(line, soft_wrap=True, highlight=False)
 
     def _connect(self, num_units: int) -> cluster.EncoderPool:
         """Start or join Ray, resolve everything that was `auto`, and record the resolved config."""
@@ -154,7 +141,7 @@ class EmbedRun:
             precision = "bf16" if pool.device == "cuda" else "fp32"
         encoder = self.config.encoder.model_copy(update={"device": pool.device, "precision": precision})
         self.config = self.config.model_copy(update={"encoder": encoder})
-        self.console.print(describe_encoders(pool, encoder), soft_wrap=True, highlight=False)
+        self._say(describe_encoders(pool, encoder))
         return pool
 
     def _layouts(self, provenance: Provenance, inventory: pa.Schema) -> dict[str, Layout]:
@@ -180,10 +167,13 @@ class EmbedRun:
         sink = self.config.sink
         task = WriteTask(sink.uri, sink.storage, provenance.vectors, self.run_id, provenance.properties)
         committer = Committer(self._claim, self._tables, plan, task)
+        rounds = self._rounds = Rounds(plan)
         self._folder.write_config(self.config)
         pipeline.configure()
         try:
-            interrupted = self._stream(plan, committer, pipeline.build(plan, self.config, pool, task))
+            watchdog = Watchdog(self.config.cluster.unit_timeout_s)
+            build = partial(pipeline.build, config=self.config, pool=pool, task=task, watchdog=watchdog)
+            interrupted = self._stream(plan, committer, rounds, stream(rounds, watchdog, build, self._say))
         except BaseException:
             self._claim.release_quietly()
             raise
@@ -191,7 +181,7 @@ class EmbedRun:
         if interrupted:
             return self._finish(ExitCode.INTERRUPTED, plan, committer)
         try:
-            self.tally.reconcile(plan, committer.expected_rows, committer.found_rows())
+            self.tally.reconcile(plan, committer.expected_rows, committer.found_rows(), rounds.expected)
         except NotReconciled:
             self._finish(ExitCode.NOT_RECONCILED, plan, committer)
             raise
@@ -199,18 +189,21 @@ class EmbedRun:
         code = ExitCode.TOO_MANY_REJECTS if share > sink.max_reject_fraction else ExitCode.DONE
         return self._finish(code, plan, committer)
 
-    def _stream(self, plan: Plan, committer: Committer, dataset: Dataset) -> bool:
+    def _stream(
+        self, plan: Plan, committer: Committer, rounds: Rounds, descriptors: Iterable[Descriptor | None]
+    ) -> bool:
         """Commit descriptors as they come. True when the person at the keyboard asked to stop."""
         waiting = Waiting(self.config.sink)
         with interrupt.deferred() as stop, EmbedProgress(self.console, sum(plan.unit_s), plan.num_planned) as progress:
             try:
-                for descriptor in descriptors(dataset):
+                for descriptor in descriptors:
                     if descriptor is not None:
                         waiting.add(descriptor)
-                        progress.advance(*_advance(descriptor, plan))
+                        progress.advance(*_advance(descriptor, rounds))
                     if waiting.is_due:
                         self._commit(committer, waiting)
-                    self._claim.renew_if_due()
+                    with self._writing_tables():
+                        self._claim.renew_if_due()
                     progress.tick()
                     if stop.is_set():
                         break
@@ -225,10 +218,22 @@ class EmbedRun:
     def _commit(self, committer: Committer, waiting: Waiting) -> None:
         if batch := waiting.take():
             started = time.perf_counter()
-            committer.commit(batch)
+            with self._writing_tables():
+                committer.commit(batch)
             commit_s = time.perf_counter() - started
             self.tally.add(batch, commit_s)
             self._metrics.count(batch, commit_s)
+
+    @contextmanager
+    def _writing_tables(self) -> Generator[None]:
+        """Tell plainly why the store does not let this run commit: no space, no permission, an expired token."""
+        try:
+            yield
+        except (DeltaError, OSError) as err:
+            raise SinkError(
+                f"the tables under sink.uri ({self.config.sink.uri}) cannot be written: {one_line(err)}. What was "
+                "committed before stays; mend what stands in the way and run the same command again"
+            ) from err
 
     def _finish(self, code: ExitCode, plan: Plan, committer: Committer | None) -> ExitCode:
         wall_s = time.monotonic() - self._clock
@@ -247,6 +252,7 @@ class EmbedRun:
             "num_encoders": self._num_encoders,
             "source": masked(self.config.source.uri),
             "sink": masked(self.config.sink.uri),
+            "retries": asdict(self._rounds.retries if self._rounds else Retries()),
         }
         self._folder.write_config(self.config)
         found = report(self.tally, plan, **facts)
@@ -257,9 +263,9 @@ class EmbedRun:
         return code
 
 
-def _advance(descriptor: Mapping[str, Any], plan: Plan) -> tuple[float, float, int, int]:
+def _advance(descriptor: Mapping[str, Any], rounds: Rounds) -> tuple[float, float, int, int]:
     outcomes = descriptor["outcomes"]
     embedded = sum(o["count"] for o in outcomes if o["reason"] is None)
     audio_s = sum(o["audio_s"] or 0.0 for o in outcomes if o["reason"] is None)
     rejected = sum(o["count"] for o in outcomes) - embedded
-    return sum(plan.unit_s[unit] for unit in descriptor["units"]), audio_s, embedded, rejected
+    return rounds.seconds(descriptor["units"]), audio_s, embedded, rejected

@@ -1,6 +1,7 @@
 """The Delta tables under `sink.uri`: create, read, and turn files into log actions. Knows nothing of runs or claims."""
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -191,6 +192,11 @@ def open_tables(sink_uri: str, options: Mapping[str, Any]) -> dict[str, Table]:
 def first_line(err: BaseException) -> str:
     """What a store's error says first; the rest is its own traceback."""
     return f"{type(err).__name__}: {str(err).strip().partition(chr(10))[0]}"
+
+
+def one_line(err: BaseException) -> str:
+    """All of a store's error; delta-rs gives each cause a line of its own, with an arrow in colour."""
+    return " ".join(re.sub(r"\x1b\[\d+m", "", str(err)).split())
 
 
 def partition_path(language: str) -> str:

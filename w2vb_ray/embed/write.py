@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from botocore.exceptions import BotoCoreError
 
 from w2vb_ray import schema, storage
 from w2vb_ray.arrow import pc
-from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, DataFile, new_file, write_parquet
+from w2vb_ray.embed.stage import Watch, unwatched
+from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, DataFile, new_file, one_line, write_parquet
 from w2vb_ray.errors import RETRIED_REASONS, SinkError
 
 FRAME_RATE_HZ = 50.0
@@ -40,8 +42,12 @@ class WriteTask:
     properties: Mapping[str, str]
 
 
-def write_units(packed: pa.Table, task: WriteTask) -> pa.Table:
+def write_units(packed: pa.Table, task: WriteTask, watch: Watch = unwatched) -> pa.Table:
     """Packed encoded rows -> files, one per table and language; returns one row of `schema.DESCRIPTOR`."""
+    return watch(packed, lambda packed, _: _write_units(packed, task))
+
+
+def _write_units(packed: pa.Table, task: WriteTask) -> pa.Table:
     started = time.perf_counter()
     units = schema.unpack(packed)
     rows = pa.concat_tables([rows for _, rows in units], promote_options="permissive")
@@ -102,7 +108,13 @@ def write_file(name: str, rows: pa.Table, language: str, task: WriteTask) -> Dat
     path = new_file(language, task.run_id)
     metadata = {key.encode(): value.encode() for key, value in task.properties.items()}
     uri = storage.join(task.sink_uri, name, path)
-    num_bytes = write_parquet(rows.replace_schema_metadata(metadata), uri, task.options)
+    try:
+        num_bytes = write_parquet(rows.replace_schema_metadata(metadata), uri, task.options)
+    except (OSError, BotoCoreError) as err:
+        raise SinkError(
+            f"{uri} cannot be written: {one_line(err)}. What was committed before stays; mend what stands in the way "
+            "(space, credentials, the store) and run the same command again"
+        ) from err
     return DataFile(path, language, rows.num_rows, num_bytes)
 
 

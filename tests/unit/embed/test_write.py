@@ -6,6 +6,7 @@ import pytest
 
 from w2vb_ray import schema
 from w2vb_ray.embed.write import WriteTask, num_by_length, rounded, write_units
+from w2vb_ray.errors import SinkError
 
 from .rows import encoded, packed
 
@@ -233,6 +234,6 @@ def test_nothing_is_left_of_a_write_that_fails(write, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(SinkError, match="cannot be written: .*disk full"):
         write(encoded([{"id": "a"}]))
     assert [path for path in write.folder.rglob("*") if path.is_file()] == []
