@@ -234,6 +234,6 @@ def test_nothing_is_left_of_a_write_that_fails(write, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", fail)
-    with pytest.raises(SinkError, match="cannot be written: .*disk full"):
+    with pytest.raises(SinkError, match=r"cannot be written: .*disk full"):
         write(encoded([{"id": "a"}]))
     assert [path for path in write.folder.rglob("*") if path.is_file()] == []
