@@ -1,7 +1,10 @@
 """A store that fails, lies or changes under us: what is read is right or rejected, what is written is there once."""
 
+import json
 import random
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,6 +14,8 @@ from w2vb_ray import storage
 from w2vb_ray.audio.fetch import NUM_ATTEMPTS, fetch
 from w2vb_ray.embed.probe import check_conditional_put
 from w2vb_ray.errors import AudioRejected, RejectReason, SinkError
+
+from . import jobs
 
 NUM_OBJECTS = 150
 PART_BYTES = 5 * 1024**2  # the least that S3 takes
@@ -145,3 +150,35 @@ def test_outputs_whose_replies_are_lost_are_there_once(store, bucket, options, n
     sizes = {path: info["size"] for path, info in fs.find(bucket, detail=True).items()}
     assert sizes == {f"{bucket}/{number}": num_bytes for number in range(4)}
     assert [fault for _, fault in store.counts].count("lost_reply") == (1 if num_bytes < PART_BYTES else 2)
+
+
+COMMITS = """
+import json, sys
+from tests.unit.embed.sink import LAYOUTS
+from w2vb_ray.embed.claim import Claim
+from w2vb_ray.embed.tables import REJECTS, UTTERANCES, DataFile, Table, add_action, open_tables
+
+uri, options = sys.argv[1], json.loads(sys.argv[2])
+claim = Claim(open_tables(uri, options), "run", 600)
+assert claim.create_missing(LAYOUTS)
+for name in "abcdefghij":
+    file = add_action(DataFile(f"language=eng/{name}.parquet", "eng", 1, 100))
+    claim.commit_batch({UTTERANCES: [file], REJECTS: [file]})
+claim.release()
+for name in (UTTERANCES, REJECTS):
+    found = Table(name, uri, options)
+    print(*sorted(file.path for file in found.files()))
+    print([commit.get("w2vb.kind") for commit in found.delta.history()].count("batch"))
+"""
+
+
+def test_commits_whose_replies_are_lost_count_once(store, bucket, options):
+    """In a process of its own: delta-rs holds the interpreter's lock while it waits, and the store needs it here."""
+    store.faults = {"commit": {"lost_reply": 0.2, "slow_down": 0.1, "reset": 0.1}, "get": {"reset": 0.05}}
+    arguments = [f"s3://{bucket}/tables", json.dumps({**options, "region": "us-east-1"})]
+    command = [sys.executable, "-c", COMMITS, *arguments]
+    done = subprocess.run(command, cwd=jobs.ROOT, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    paths = " ".join(f"language=eng/{name}.parquet" for name in "abcdefghij")
+    assert done.stdout.split("\n") == [paths, "10", paths, "10", ""]
+    assert store.counts["commit", "lost_reply"] >= 3

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem, sync
@@ -54,7 +54,8 @@ def read(
         OSError, BotoCoreError, ClientError: the store, the connection or a checksum failed.
     """
     assert isinstance(filesystem, AsyncFileSystem)
-    data, md5 = sync(filesystem.loop, _read, filesystem, path, version, max_bytes, first_byte_s)
+    arguments = (filesystem, path, version, max_bytes, first_byte_s)
+    data, md5 = cast(tuple[bytes, str | None], sync(filesystem.loop, _read, *arguments))
     if etag_is_md5 and md5 and hashlib.md5(data, usedforsecurity=False).hexdigest() != md5:
         raise OSError(
             f"the bytes do not match the object's etag {md5}, which looks like their MD5 (if etags are none in this "

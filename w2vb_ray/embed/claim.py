@@ -140,20 +140,12 @@ class Claim:
         for name in (UTTERANCES, REJECTS, FRAMES):
             if name not in layouts or self._tables[name].exists:
                 continue
-            table, number = self._tables[name], self.next_number()
-            try:
-                table.create(layouts[name], self.properties("claim", number))
-            except (DeltaError, OSError) as err:
-                table.reload()
-                if not table.exists:
-                    raise SinkError(f"the table {table.uri} cannot be created: {first_line(err)}") from err
-                if name == UTTERANCES:
-                    return False
-                self._follow(table)  # a driver that lost `utterances` made it meanwhile, and may have used it
-                self._undo_unconfirmed()
+            if self._create(self._tables[name], layouts[name]):
                 continue
-            table.reload()
-            self._note(table, number)
+            if name == UTTERANCES:
+                return False
+            self._follow(self._tables[name])  # a driver that lost `utterances` made it, and may have used it
+            self._undo_unconfirmed()
         return True
 
     def commit_batch(self, actions: Mapping[str, Actions]) -> None:
@@ -222,6 +214,16 @@ class Claim:
             table.delta.restore(version - 1, commit_properties=self.properties("undo", number, confirmed))
             table.reload()
             self._note(table, number)
+
+    def _create(self, table: Table, layout: Layout) -> bool:
+        """Create a table; False when another run did meanwhile."""
+        error: DeltaError | OSError | None = None
+        for attempt in range(_ATTEMPTS):
+            error = self._try_commit(table, "claim", self.next_number(), partial(table.create, layout))
+            if error is None or table.exists:
+                return error is None
+            time.sleep(0.1 * 2**attempt)
+        raise SinkError(f"the table {table.uri} cannot be created: {first_line(error or OSError())}") from error
 
     def _lead(self, table: Table) -> bool:
         """Claim a table on its loaded snapshot; False when the log has moved on, which is not for a retry to decide."""
