@@ -1,6 +1,6 @@
 """Run the S3 tests against a real store: Ceph's object gateway on this machine, from Debian's packages.
 
-    python -m tests.ceph [pytest arguments]
+    python -m tests.ceph [options of pytest]
 
 One monitor, one manager, one OSD in memory and one gateway, all on 127.0.0.1, in a temporary folder that goes with
 them. Installs the packages where they are missing, which takes root and about 400 MB.
@@ -25,6 +25,7 @@ KEYS = {"testing": "testing", "canary": "canary-a81f2c-secret"}  # those that th
 ENDPOINT = "W2VB_TEST_S3_ENDPOINT"
 START_S = 120
 
+# Without authentication there is no secure mode, which the gateway would ask its monitor for (`ms mon client mode`).
 _CONF = """
 [global]
 fsid = {fsid}
@@ -33,6 +34,7 @@ mon initial members = a
 public addr = 127.0.0.1
 cluster addr = 127.0.0.1
 ms bind ipv6 = false
+ms mon client mode = crc
 auth cluster required = none
 auth service required = none
 auth client required = none
@@ -145,7 +147,7 @@ def main() -> int:
     """Start the gateway, run pytest against it, stop it."""
     _install()
     with gateway() as endpoint:
-        command = [sys.executable, "-m", "pytest", *(sys.argv[1:] or TESTS)]
+        command = [sys.executable, "-m", "pytest", *TESTS, *sys.argv[1:]]
         return subprocess.run(command, env={**os.environ, ENDPOINT: endpoint}, check=False).returncode
 
 

@@ -1,5 +1,6 @@
 """The job from a failing store into a failing store: complete, right, and not much slower."""
 
+import os
 import subprocess
 import time
 
@@ -46,6 +47,7 @@ def test_five_percent_of_requests_fail_and_nothing_is_lost(store: FaultyStore) -
     assert sorted(rows["audio_uri"].to_pylist()) == sorted(f"s3://flaky-corpus/audio/{row['path']}" for row in expected)
 
 
+@pytest.mark.skipif("W2VB_TEST_S3_ENDPOINT" in os.environ, reason="needs a store that checks no signature")
 def test_a_store_that_overwrites_is_refused_before_anything_is_written(endpoint, store, monkeypatch) -> None:
     with FaultyStore(endpoint, drop_headers=["If-None-Match"]) as careless:
         monkeypatch.setenv("AWS_ENDPOINT_URL", careless.endpoint)
