@@ -15,7 +15,7 @@ class SourceSection(Section):
 
     uri: str
     """Folder, file or glob, local or any fsspec URL (`s3://bucket/prefix`)."""
-    format: Literal["auto", "folder", "manifest"] = "auto"
+    format: Literal["auto", "folder", "manifest", "webdataset", "parquet", "shar"] = "auto"
     """`auto` reads a Parquet, CSV, TSV or JSONL file as a manifest and everything else as a folder of audio."""
     language: str | None = None
     """A constant (`deu`), a column (`column:lang`) or a path template under `source.uri` (`path:{language}/`,

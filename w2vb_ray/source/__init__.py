@@ -1,7 +1,7 @@
 """Inventories: what utterances a source holds. One row each, before a byte of audio is read."""
 
 from w2vb_ray.config.sections import SourceSection
-from w2vb_ray.source import folder, manifest, tabular
+from w2vb_ray.source import folder, manifest, tabular, webdataset
 from w2vb_ray.source.inventory import assemble
 from w2vb_ray.source.rows import Inventory
 
@@ -23,4 +23,6 @@ def build_inventory(section: SourceSection) -> Inventory:
             rows = folder.read(section)
         case "manifest":
             rows = manifest.read(section)
+        case "webdataset":
+            rows = webdataset.read(section)
     return assemble(rows, section)

@@ -35,6 +35,7 @@ def assemble(rows: Rows, section: SourceSection) -> Inventory:
         duration_s,
         sampling_rate,
         num_channels,
+        *_members(rows),
         languages,
     ]
     own = [*storable(rows.own).columns, *captured.columns]
@@ -42,6 +43,12 @@ def assemble(rows: Rows, section: SourceSection) -> Inventory:
     own_fields = [pa.field(name, column.type) for name, column in zip(names, own, strict=True)]
     table = pa.Table.from_arrays([*fixed, *own], schema=pa.schema([*INVENTORY, *own_fields]))
     return Inventory(table, rows.num_skipped, rows.format, duplicates)
+
+
+def _members(rows: Rows) -> list[pa.Array]:
+    columns = {name: getattr(rows, name) for name in ("container_uri", "container_part", "member_offset")}
+    nothing = {name: pa.nulls(len(rows.audio_uri), INVENTORY.field(name).type) for name in columns}
+    return [nothing[name] if column is None else column for name, column in columns.items()]
 
 
 def _times(rows: Rows, section: SourceSection) -> tuple[Column, Column, Column]:

@@ -22,7 +22,11 @@ def parse(lines: Iterable[bytes], name: str) -> pa.Table:
     Raises:
         SourceError: a line that is not a JSON object in UTF-8, with `name` and its number.
     """
-    rows = _objects(lines, name)
+    return tabulate(_objects(lines, name))
+
+
+def tabulate(rows: Iterator[dict[str, Any]]) -> pa.Table:
+    """JSON objects -> the same table."""
     chunks: list[dict[str, pa.Array]] = []
     lengths: list[int] = []
     while chunk := list(islice(rows, _CHUNK_ROWS)):

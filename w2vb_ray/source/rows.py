@@ -19,7 +19,7 @@ class Inventory:
     num_skipped: int
     """Files seen that are neither audio nor metadata."""
     format: str
-    """`folder` or `manifest`."""
+    """`source.format`, `auto` resolved."""
     duplicates: pa.Array
     """Ids (as in `table`, `<id>#2`, …) of rows whose given id an earlier row has: the pipeline rejects them."""
 
@@ -41,6 +41,18 @@ class Rows:
     """Where path templates start."""
     num_skipped: int
     format: str
+    container_uri: pa.Array | None = None
+    """Of audio inside other objects, with `container_part` and `member_offset`; see `schema.INVENTORY`."""
+    container_part: pa.Array | None = None
+    member_offset: pa.Array | None = None
+
+    @property
+    def paths(self) -> Column:
+        """What path templates look at: the URIs, each container being the folder of its members."""
+        if self.container_uri is None:
+            return self.audio_uri
+        pairs = zip(self.audio_uri.to_pylist(), self.container_uri.to_pylist(), strict=True)
+        return pa.array([uri if within is None else f"{within}/{uri[len(within) + 1 :]}" for uri, within in pairs])
 
 
 def flat(column: Column) -> pa.Array:

@@ -1,0 +1,123 @@
+"""Rows of a unit whose audio lies inside other objects -> its bytes, or reject reasons. Neighbours share one read.
+
+Nothing is extracted: a member is a range of its tar, a cell one of its table, and its name is never a path here. What
+was read counts only if the container still is the planned one afterwards.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fsspec import AbstractFileSystem
+
+from w2vb_ray import storage
+from w2vb_ray.audio.ranges import Ranges
+from w2vb_ray.config.sections import AudioSection
+from w2vb_ray.errors import AudioRejected, RejectReason
+from w2vb_ray.source import tar
+
+Row = dict[str, Any]
+Fetched = bytes | AudioRejected
+
+READ_BYTES = 8 * 1024**2
+"""Of neighbours in a tar that are read together, and of what lies between them at most `GAP_BYTES`: one request to a
+store costs as long as some MiB."""
+GAP_BYTES = 256 * 1024
+
+
+def batches(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows that one read serves: an object each, neighbours in a tar, rows of one part of a table."""
+    found: list[list[Row]] = [[row] for row in rows if row["container_uri"] is None]
+    inside = [row for row in rows if row["container_uri"] is not None]
+    key = ("container_uri", "container_part", "member_offset")
+    previous: list[Row] = []
+    for row in sorted(inside, key=lambda row: tuple((row[name] is None, row[name] or "") for name in key)):
+        if previous and _together(previous, row):
+            previous.append(row)
+        else:
+            previous = [row]
+            found.append(previous)
+    return found
+
+
+def _together(batch: list[Row], row: Row) -> bool:
+    first, last = batch[0], batch[-1]
+    if any(row[name] != first[name] for name in ("container_uri", "container_part")):
+        return False
+    if row["container_part"] is not None:
+        return True
+    if not (_is_range(first) and _is_range(row)):
+        return False
+    return _end(row) - first["member_offset"] <= READ_BYTES and row["member_offset"] - _end(last) <= GAP_BYTES
+
+
+def _is_range(row: Row) -> bool:
+    return row["member_offset"] is not None and row["source_bytes"] is not None
+
+
+def _end(row: Row) -> int:
+    return row["member_offset"] + row["source_bytes"]
+
+
+def open_containers(rows: Sequence[Row], filesystems: Mapping[str, AbstractFileSystem]) -> dict[str, Ranges]:
+    """Every container of the rows, by its URI."""
+    found: dict[str, Ranges] = {}
+    for row in rows:
+        uri = row["container_uri"]
+        if uri is not None and uri not in found:
+            fs = filesystems[storage.protocol(uri)]
+            version = row["source_version"].partition("#t=")[0]
+            found[uri] = Ranges(fs, storage.fs_path(uri, fs), version)
+    return found
+
+
+def fetch_members(batch: Sequence[Row], container: Ranges, audio: AudioSection) -> list[Fetched]:
+    """The bytes of neighbours in a tar, in order."""
+    try:
+        refusals = [_refusal(row, container, audio) for row in batch]
+        fine = [row for row, refusal in zip(batch, refusals, strict=True) if refusal is None]
+        if not fine:
+            return [refusal for refusal in refusals if refusal is not None]
+        start = fine[0]["member_offset"]
+        data = container.read(start, max(map(_end, fine)) - start)
+        container.check_version()
+    except AudioRejected as rejected:
+        return [rejected] * len(batch)
+    return [
+        data[row["member_offset"] - start : _end(row) - start] if refusal is None else refusal
+        for row, refusal in zip(batch, refusals, strict=True)
+    ]
+
+
+def _refusal(row: Row, container: Ranges, audio: AudioSection) -> AudioRejected | None:
+    """Why a member of a tar is not read."""
+    num_bytes, name = row["source_bytes"], row["audio_uri"][len(row["container_uri"]) + 1 :]
+    if num_bytes is None:
+        return _damage(row["member_offset"], container)
+    if name.startswith("/") or ".." in name.split("/"):
+        return AudioRejected(RejectReason.FORBIDDEN, f"the member's name points out of its tar: {name}")
+    if row["member_offset"] is None:
+        return AudioRejected(RejectReason.FORBIDDEN, "the member is a link, a device or sparse, not a plain file")
+    if num_bytes == 0:
+        return AudioRejected(RejectReason.EMPTY, "the member has 0 bytes")
+    if num_bytes > audio.max_bytes:
+        return AudioRejected(
+            RejectReason.TOO_LARGE, f"{num_bytes} bytes, more than audio.max_bytes ({audio.max_bytes})"
+        )
+    if _end(row) > container.num_bytes:
+        return AudioRejected(
+            RejectReason.TRUNCATED,
+            f"the member ends at byte {_end(row)} of its tar, which has {container.num_bytes}",
+        )
+    return None
+
+
+def _damage(position: int, container: Ranges) -> AudioRejected:
+    """Look again where no header could be read."""
+    block = container.read(position, min(tar.BLOCK_BYTES, container.num_bytes - position))
+    container.check_version()
+    if tar.parse_header(block) is not None:
+        return AudioRejected(RejectReason.UNREADABLE, f"the tar could not be read from byte {position} on when planned")
+    return AudioRejected(
+        RejectReason.TRUNCATED,
+        f"no tar header at byte {position} of {container.num_bytes}: what comes behind it cannot be found",
+    )
