@@ -10,10 +10,11 @@ from typing import Any
 from fsspec import AbstractFileSystem
 
 from w2vb_ray import storage
+from w2vb_ray.audio import table_cells
 from w2vb_ray.audio.ranges import Ranges
-from w2vb_ray.config.sections import AudioSection
+from w2vb_ray.config.sections import AudioSection, SourceSection
 from w2vb_ray.errors import AudioRejected, RejectReason
-from w2vb_ray.source import tar
+from w2vb_ray.source import parquet, tar
 
 Row = dict[str, Any]
 Fetched = bytes | AudioRejected
@@ -28,15 +29,20 @@ def batches(rows: Sequence[Row]) -> list[list[Row]]:
     """Rows that one read serves: an object each, neighbours in a tar, rows of one part of a table."""
     found: list[list[Row]] = [[row] for row in rows if row["container_uri"] is None]
     inside = [row for row in rows if row["container_uri"] is not None]
-    key = ("container_uri", "container_part", "member_offset")
     previous: list[Row] = []
-    for row in sorted(inside, key=lambda row: tuple((row[name] is None, row[name] or "") for name in key)):
+    for row in sorted(inside, key=_place):
         if previous and _together(previous, row):
             previous.append(row)
         else:
             previous = [row]
             found.append(previous)
     return found
+
+
+def _place(row: Row) -> tuple[str, int, int]:
+    numbers = (row["container_part"], row["member_offset"])
+    part, offset = (-1 if number is None else number for number in numbers)
+    return row["container_uri"], part, offset
 
 
 def _together(batch: list[Row], row: Row) -> bool:
@@ -70,18 +76,38 @@ def open_containers(rows: Sequence[Row], filesystems: Mapping[str, AbstractFileS
     return found
 
 
-def fetch_members(batch: Sequence[Row], container: Ranges, audio: AudioSection) -> list[Fetched]:
-    """The bytes of neighbours in a tar, in order."""
+def fetch_members(batch: Sequence[Row], container: Ranges, source: SourceSection, audio: AudioSection) -> list[Fetched]:
+    """The bytes of one of `batches`, in order, of one container."""
     try:
-        refusals = [_refusal(row, container, audio) for row in batch]
-        fine = [row for row, refusal in zip(batch, refusals, strict=True) if refusal is None]
-        if not fine:
-            return [refusal for refusal in refusals if refusal is not None]
-        start = fine[0]["member_offset"]
-        data = container.read(start, max(map(_end, fine)) - start)
+        read = _read_ranges if batch[0]["container_part"] is None else _read_cells
+        found = read(batch, container, source, audio)
         container.check_version()
+        return found
     except AudioRejected as rejected:
         return [rejected] * len(batch)
+
+
+def _read_cells(batch: Sequence[Row], container: Ranges, source: SourceSection, audio: AudioSection) -> list[Fetched]:
+    """Cells of one part of a table."""
+    file = table_cells.open_table(container)
+    column = parquet.audio_column(file.schema, source.columns.get("audio"))
+    if column is None:
+        raise AudioRejected(RejectReason.UNDECODABLE, "the table has no column of audio")
+    part = batch[0]["container_part"]
+    if part == parquet.DAMAGED:
+        for _ in file.parts(column):
+            pass
+        raise AudioRejected(RejectReason.UNREADABLE, "the table could not be read when it was planned")
+    cells = file.cells(column, part, [row["member_offset"] for row in batch])
+    return [_size_refusal(len(cell or b""), audio) or cell or b"" for cell in cells]
+
+
+def _read_ranges(batch: Sequence[Row], container: Ranges, source: SourceSection, audio: AudioSection) -> list[Fetched]:
+    """Neighbours in a tar."""
+    refusals = [_refusal(row, container, audio) for row in batch]
+    fine = [row for row, refusal in zip(batch, refusals, strict=True) if refusal is None]
+    start = fine[0]["member_offset"] if fine else 0
+    data = container.read(start, max(map(_end, fine)) - start) if fine else b""
     return [
         data[row["member_offset"] - start : _end(row) - start] if refusal is None else refusal
         for row, refusal in zip(batch, refusals, strict=True)
@@ -97,16 +123,22 @@ def _refusal(row: Row, container: Ranges, audio: AudioSection) -> AudioRejected 
         return AudioRejected(RejectReason.FORBIDDEN, f"the member's name points out of its tar: {name}")
     if row["member_offset"] is None:
         return AudioRejected(RejectReason.FORBIDDEN, "the member is a link, a device or sparse, not a plain file")
-    if num_bytes == 0:
-        return AudioRejected(RejectReason.EMPTY, "the member has 0 bytes")
-    if num_bytes > audio.max_bytes:
-        return AudioRejected(
-            RejectReason.TOO_LARGE, f"{num_bytes} bytes, more than audio.max_bytes ({audio.max_bytes})"
-        )
+    if (refusal := _size_refusal(num_bytes, audio)) is not None:
+        return refusal
     if _end(row) > container.num_bytes:
         return AudioRejected(
             RejectReason.TRUNCATED,
             f"the member ends at byte {_end(row)} of its tar, which has {container.num_bytes}",
+        )
+    return None
+
+
+def _size_refusal(num_bytes: int, audio: AudioSection) -> AudioRejected | None:
+    if num_bytes == 0:
+        return AudioRejected(RejectReason.EMPTY, "0 bytes")
+    if num_bytes > audio.max_bytes:
+        return AudioRejected(
+            RejectReason.TOO_LARGE, f"{num_bytes} bytes, more than audio.max_bytes ({audio.max_bytes})"
         )
     return None
 

@@ -175,17 +175,22 @@ def _cut(planned: pa.Table, seconds: np.ndarray, section: PlanSection) -> tuple[
     if planned.num_rows == 0:
         return [], []
     fair_s = min(section.unit_audio_s, max(MIN_UNIT_S, float(seconds.sum()) / MIN_UNITS))
-    whole = pc.and_(pc.is_null(planned["start_s"]), pc.is_null(planned["end_s"])).to_numpy()
+    alone = pc.and_(
+        pc.is_null(planned["container_uri"]), pc.and_(pc.is_null(planned["start_s"]), pc.is_null(planned["end_s"]))
+    ).to_numpy()
     keys = pa.table(
         {
             "row": np.arange(planned.num_rows),
             "language": planned["language"],
-            "length": np.where(whole, -seconds, -np.inf),  # segments first, by recording, so that it is read once
-            "audio_uri": planned["audio_uri"],
+            # Segments by recording and members by container first, so that these are read once.
+            "length": np.where(alone, -seconds, -np.inf),
+            "object": pc.coalesce(planned["container_uri"], planned["audio_uri"]),
+            "part": planned["container_part"],
+            "member": planned["member_offset"],
             "start_s": planned["start_s"],
         }
     )
-    order = [("length", "ascending"), ("audio_uri", "ascending"), ("start_s", "ascending")]
+    order = [(name, "ascending") for name in ("length", "object", "part", "member", "start_s")]
     rows = keys.sort_by([("language", "ascending"), *order])["row"].to_numpy()
     pieces = np.split(rows, _unit_starts(planned, rows, seconds, section, fair_s)[1:])
     rank = np.empty(len(rows), np.int64)
@@ -228,11 +233,12 @@ def _unit_starts(
 ) -> list[int]:
     """Positions in `rows` where a unit begins: a new language, or a unit that is full.
 
-    A recording is only split where it must be, since each unit reads it again.
+    A recording, or a part of a table, is only split where it must be, since each unit reads it again.
     """
     language = planned["language"].combine_chunks().dictionary_encode().indices.to_numpy()[rows]
     uri = planned["audio_uri"].combine_chunks().dictionary_encode().indices.to_numpy()[rows]
     again = np.append(False, uri[1:] == uri[:-1])
+    together = again | _same_part(planned, rows)
     size = pc.fill_null(planned["source_bytes"], 0).to_numpy().clip(min=0)[rows]
     length = seconds[rows]
     starts, count, audio_s, num_bytes = [0], 0, 0.0, 0
@@ -240,7 +246,7 @@ def _unit_starts(
         cost = 0 if again[i] else int(size[i])  # segments of one recording share one fetch
         full = (
             count >= section.unit_utterances
-            or audio_s + length[i] > (section.unit_audio_s if again[i] else fair_s)
+            or audio_s + length[i] > (section.unit_audio_s if together[i] else fair_s)
             or (cost and num_bytes + cost > section.unit_bytes)
         )
         if count and (full or language[i] != language[i - 1]):
@@ -248,3 +254,11 @@ def _unit_starts(
             count, audio_s, num_bytes, cost = 0, 0.0, 0, int(size[i])
         count, audio_s, num_bytes = count + 1, audio_s + length[i], num_bytes + cost
     return starts
+
+
+def _same_part(planned: pa.Table, rows: np.ndarray) -> np.ndarray:
+    """(N,) bool: the row before is of the same part of a table."""
+    part = pc.fill_null(planned["container_part"], -2).to_numpy()[rows]
+    container = pc.fill_null(planned["container_uri"], "").combine_chunks().dictionary_encode()
+    code = container.indices.to_numpy()[rows]
+    return np.append(False, (part[1:] == part[:-1]) & (code[1:] == code[:-1]) & (part[1:] != -2))

@@ -123,7 +123,7 @@ def _fetch_batch(
 ) -> list[Fetched]:
     container = containers.get(batch[0]["container_uri"])
     if container is not None:
-        return fetch_members(batch, container, audio)
+        return fetch_members(batch, container, source, audio)
     try:
         return [_fetch(batch[0], filesystems, audio)]
     except AudioRejected as rejected:

@@ -1,7 +1,7 @@
 """Inventories: what utterances a source holds. One row each, before a byte of audio is read."""
 
 from w2vb_ray.config.sections import SourceSection
-from w2vb_ray.source import folder, manifest, tabular, webdataset
+from w2vb_ray.source import folder, manifest, parquet, tabular, webdataset
 from w2vb_ray.source.inventory import assemble
 from w2vb_ray.source.rows import Inventory
 
@@ -25,4 +25,6 @@ def build_inventory(section: SourceSection) -> Inventory:
             rows = manifest.read(section)
         case "webdataset":
             rows = webdataset.read(section)
+        case "parquet":
+            rows = parquet.read(section)
     return assemble(rows, section)

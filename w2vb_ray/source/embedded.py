@@ -31,12 +31,13 @@ OBJECTS = pa.schema(
 )
 """See `schema.INVENTORY`; `audio_uri` is `<container uri>#<name of the member, or number of the row>`."""
 
-_FALLBACK_ID = "\0id"  # of rows without an id; no column of a source can have the name
+FALLBACK_ID = "\0id"
+"""A column of ids for rows to which the source gives none. Every part has it: a table needs a column to have rows."""
 _OF_THE_ORIGINAL = ("start_s", "end_s", "offset_s")
 
 
 class Part(NamedTuple):
-    """What one container holds: (N) rows of `OBJECTS`, (N) rows of its other columns, and files that were passed by."""
+    """What one container holds: (N) rows of `OBJECTS`, (N) of its own columns and `FALLBACK_ID`, what was passed by."""
 
     objects: pa.Table
     own: pa.Table
@@ -71,7 +72,7 @@ def part_of_tar(entry: Entry, rows: Sequence[MemberRow], num_skipped: int = 0) -
         ],
         schema=OBJECTS,
     )
-    own = tabulate({_FALLBACK_ID: row.fallback_id, **row.columns} for row in rows)
+    own = tabulate({FALLBACK_ID: row.fallback_id, **row.columns} for row in rows)
     return Part(objects, own, num_skipped)
 
 
@@ -90,17 +91,16 @@ def to_rows(parts: Iterable[Part], section: SourceSection, *, root: str, num_ski
     if not objects.num_rows:
         raise SourceError(
             f"`source.uri`: {section.uri} holds no audio: looked into {len(parts)} file(s), and saw {num_skipped} "
-            "other members or files."
+            "other members or files; `source.columns.audio` names its column (in a table) or suffix (in a tar)."
         )
     own = stack([storable(part.own) for part in parts])
-    fallback = own[_FALLBACK_ID] if _FALLBACK_ID in own.column_names else None
-    own = own if fallback is None else own.drop_columns([_FALLBACK_ID])
+    fallback, own = own[FALLBACK_ID], own.drop_columns([FALLBACK_ID])
     given = {field: name for field, name in section.columns.items() if field != "audio"}
     fields = columns.map_fields(own.column_names, section.model_copy(update={"columns": given}), section.uri)
     for field in ("audio", "source_version", *(name for name in _OF_THE_ORIGINAL if name not in given)):
         fields.pop(field, None)
     found = {field: own[name] for field, name in fields.items()}
-    if fallback is not None and fallback.null_count < len(fallback):
+    if fallback.null_count < len(fallback):
         found["utterance_id"] = _filled(found.get("utterance_id"), fallback)
     return Rows(
         **{name: flat(objects[name]) for name in OBJECTS.names},

@@ -5,10 +5,14 @@ import wave
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from w2vb_ray import storage
+from w2vb_ray.audio import table_cells
+from w2vb_ray.audio.ranges import Ranges
 from w2vb_ray.config.sections import AudioSection, SourceSection
 from w2vb_ray.embed import members
 from w2vb_ray.embed.read import read_unit
@@ -212,3 +216,76 @@ def test_plain_objects_and_members_in_one_unit_and_a_tar_that_is_not_there(tmp_p
     found = {os.path.basename(name): reason for name, (_, reason) in read(rows).items()}
     assert found == {"a.wav": None, "gone.tar": "missing", "b.wav": None}
     assert os.path.exists(path)
+
+
+AUDIO = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+
+
+def write_table(path, contents, part_rows=4, **options):
+    table = pa.table({"audio": pa.array([{"bytes": data, "path": "x.wav"} for data in contents], AUDIO)})
+    if path.suffix == ".parquet":
+        pq.write_table(table, path, row_group_size=part_rows, **options)
+    else:
+        with pa.OSFile(str(path), "wb") as out, pa.ipc.new_stream(out, table.schema) as file:
+            file.write_table(table, max_chunksize=part_rows)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_cells_of_a_table(tmp_path, suffix):
+    waves = [noise(2000 + 10 * i, i) for i in range(11)]
+    rows = rows_of(write_table(tmp_path / f"a{suffix}", map(wav, waves)), "parquet")
+    assert sorted({row["part"] for row in rows})[0] == (0 if suffix == ".parquet" else rows[0]["part"])
+    assert len({row["part"] for row in rows}) == 3
+    found = read(rows[::-2])
+    assert sorted(found, key=int) == [str(i) for i in range(0, 11, 2)]
+    for name, (samples, reason) in found.items():
+        assert reason is None
+        np.testing.assert_array_equal(samples, waves[int(name)])
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_bad_cells_become_reasons(tmp_path, suffix):
+    contents = [wav(noise(2000, 0)), None, b"", b"no audio" * 20, wav(noise(40_000, 1)), wav(noise(2000, 2))]
+    table = pa.table({"audio": pa.array(contents, pa.binary())})
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.OSFile(str(path), "wb") as out, pa.ipc.new_file(out, table.schema) as file:
+            file.write_table(table)
+    rows = rows_of(path, "parquet")
+    reasons = [reason for _, reason in read(rows, max_bytes=40_000).values()]
+    assert reasons == [None, "empty", "empty", "undecodable", "too_large", None]
+    path.write_bytes(path.read_bytes() + b"1")
+    assert {reason for _, reason in read(rows).values()} == {"changed"}
+
+
+def test_damaged_tables(tmp_path):
+    for suffix in (".parquet", ".arrow"):
+        path = write_table(tmp_path / f"a{suffix}", [wav(noise(2000, i)) for i in range(8)])
+        path.write_bytes(path.read_bytes()[:-3000])
+    found = read(rows_of(tmp_path, "parquet"))
+    assert found[str(tmp_path / "a.parquet")] == (None, "undecodable")
+    assert found[str(tmp_path / "a.arrow")] == (None, "undecodable")
+    assert [found[str(i)][1] for i in range(4)] == [None] * 4, "the batches before the damage stay"
+
+
+def test_a_huge_part_is_read_some_cells_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_cells, "_BATCH_BYTES", 20_000)
+    monkeypatch.setattr(table_cells, "_BUFFER_BYTES", 8192)
+    waves = [noise(3000, i) for i in range(40)]
+    pages = {"use_dictionary": False, "data_page_size": 8192}
+    rows = rows_of(write_table(tmp_path / "a.parquet", map(wav, waves), part_rows=40, **pages), "parquet")
+    largest = 0
+    original = Ranges.read
+
+    def watching(self, start, num_bytes):
+        nonlocal largest
+        largest = max(largest, num_bytes)
+        return original(self, start, num_bytes)
+
+    monkeypatch.setattr(Ranges, "read", watching)
+    found = read(rows[5:7])
+    np.testing.assert_array_equal(found["6"][0], waves[6])
+    assert largest < 40_000 < 40 * 6044
