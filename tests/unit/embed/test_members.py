@@ -275,7 +275,7 @@ def test_a_huge_part_is_read_some_cells_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(table_cells, "_BATCH_BYTES", 20_000)
     monkeypatch.setattr(table_cells, "_BUFFER_BYTES", 8192)
     waves = [noise(3000, i) for i in range(40)]
-    pages = {"use_dictionary": False, "data_page_size": 8192}
+    pages = {"use_dictionary": False, "data_page_size": 8192, "write_batch_size": 1}
     rows = rows_of(write_table(tmp_path / "a.parquet", map(wav, waves), part_rows=40, **pages), "parquet")
     largest = 0
     original = Ranges.read
