@@ -2,7 +2,8 @@
 
 An utterance flows as one row that only gains columns:
 
-    inventory  source -> plan       what exists: id, URI, version, segment, language, the source's own columns
+    inventory  source -> plan       what exists: id, URI, version, segment, language, the source's own columns;
+                                    or a reject reason, where the source alone can tell
     decoded    read -> encode       + waveform, measured duration; or a reject reason
     encoded    encode -> write      + embeddings (and frames); or a reject reason
 
@@ -141,7 +142,7 @@ def frames_schema(vectors: Vectors) -> pa.Schema:
 
 def extra_fields(inventory: pa.Schema) -> pa.Schema:
     """The source's own columns: whatever stands beside the fixed inventory columns."""
-    return pa.schema([field for field in inventory if field.name not in INVENTORY.names])
+    return pa.schema([field for field in inventory if field.name not in (*INVENTORY.names, *PLANNED.names)])
 
 
 DESCRIPTOR = pa.schema(

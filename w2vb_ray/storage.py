@@ -154,6 +154,34 @@ def _nanoseconds(moment: object) -> str:
     return str(round(moment * 1e9)) if isinstance(moment, int | float) else str(moment)
 
 
+def modified_s(info: Mapping[str, Any]) -> float | None:
+    """Unix time at which the object was last written, as its store tells; None where it does not tell."""
+    if "mtime_ns" in info:
+        return info["mtime_ns"] / 1e9
+    for key in _TIME_KEYS:
+        moment: object = info.get(key)
+        if isinstance(moment, datetime):
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        if isinstance(moment, int | float):
+            return float(moment)
+    return None
+
+
+def options_for(uri: str, store_uri: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`options` belong to the store of `store_uri`: a URI of another protocol gets none of them, secrets included."""
+    return options if same_protocol(uri, store_uri) else {}
+
+
+def same_protocol(uri: str, other: str) -> bool:
+    """Whether two URIs are opened by the same driver."""
+    return _family(uri) == _family(other)
+
+
+def _family(uri: str) -> str:
+    name = protocol(uri)
+    return "s3" if name in _S3 else "file" if name in _LOCAL else name
+
+
 def write_atomic(uri: str, data: bytes, options: Mapping[str, Any] = {}) -> None:
     """Write a small file: readers see the old bytes or all of the new ones. Parent folders are created."""
     if is_local(uri):

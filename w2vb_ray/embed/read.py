@@ -79,7 +79,10 @@ def _recordings(
     """Every row with its recording, those of one container together."""
     # One filesystem per protocol, shared by the threads: each instance of s3fs has its own connections.
     uris = {storage.protocol(uri): uri for uri in (row["container_uri"] or row["audio_uri"] for row in rows)}
-    filesystems = {name: storage.filesystem(uri, source.storage) for name, uri in uris.items()}
+    filesystems = {
+        name: storage.filesystem(uri, storage.options_for(uri, source.uri, source.storage))
+        for name, uri in uris.items()
+    }
     containers = open_containers(rows, filesystems)
     with ThreadPoolExecutor(_FETCH_THREADS) as threads:
         fetched = _ahead(

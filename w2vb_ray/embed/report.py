@@ -41,6 +41,8 @@ def describe_plan(plan: Plan, source_format: str, num_skipped: int) -> str:
         parts.insert(2, f"{plan.num_changed:,} of them again")
     if plan.num_gone:
         parts.append(f"{plan.num_gone:,} whose audio is gone keep their embeddings")
+    if plan.num_waiting:
+        parts.append(f"{plan.num_waiting:,} more younger than source.min_age_s wait for the next run")
     if num_skipped:
         parts.append(f"{num_skipped:,} other files skipped")
     return f"plan: {', '.join(parts)}"
@@ -77,6 +79,7 @@ def report(tally: Tally, plan: Plan, **facts: Any) -> dict[str, Any]:
         "unchanged": plan.num_unchanged,
         "known_rejects": plan.num_known_rejects,
         "replaced": plan.num_changed,
+        "waiting": plan.num_waiting,
         "units": len(plan.units),
         "audio_hours": tally.audio_s / 3600,
         "padding_waste": tally.padding_waste,

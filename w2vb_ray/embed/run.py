@@ -6,6 +6,7 @@ open tables, who holds them? ─ list the source ─ plan ─ nothing to do: end
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +21,8 @@ from w2vb_ray.embed import pipeline
 from w2vb_ray.embed.claim import Claim
 from w2vb_ray.embed.commit import Committer, Waiting
 from w2vb_ray.embed.extras import align_extras
-from w2vb_ray.embed.plan import Live, Plan, make_plan
+from w2vb_ray.embed.live import Live
+from w2vb_ray.embed.plan import Plan, make_plan
 from w2vb_ray.embed.provenance import Provenance
 from w2vb_ray.embed.report import describe_encoders, describe_plan, report, show_closing
 from w2vb_ray.embed.stream import descriptors
@@ -88,31 +90,30 @@ class EmbedRun:
             self._claim.check_free()
             if self._claim.has_unconfirmed() and not self._claim.take():
                 continue
-            rows = inventory.table
-            if self._tables[UTTERANCES].exists:
-                rows = align_extras(rows, self._tables[UTTERANCES].columns, self.config.sink.uri)
-            plan = self._plan(inventory, rows)
+            plan = self._plan(inventory)
             if not plan.units:
                 self._claim.release()
                 return self._finish(ExitCode.DONE, plan, None)
             pool = self._connect(len(plan.units))
             provenance = Provenance.of(self.config, self._checkpoint, self.config.encoder.precision)
             provenance.check(self._tables[UTTERANCES].properties, self.config.sink.uri)
-            if self._hold(self._layouts(provenance, rows.schema)):
+            if self._hold(self._layouts(provenance, self._aligned(inventory.schema.empty_table()).schema)):
                 return self._embed(plan, pool, provenance)
         raise TableHeld("other runs keep taking these tables between this run's plan and its claim; run it again")
 
-    def _plan(self, inventory: Inventory, rows: pa.Table) -> Plan:
+    def _plan(self, inventory: Inventory) -> Plan:
         with stage(self.console, "planning"):
-            live = Live(
-                utterances=self._tables[UTTERANCES].scan(["utterance_id", "source_version"]),
-                rejects=self._tables[REJECTS].scan(["utterance_id", "source_version", "reason"]),
-                frames=self._tables[FRAMES].scan(["utterance_id"]) if self._tables[FRAMES].exists else None,
-            )
-            plan = make_plan(rows, inventory.duplicates, live, self.config.plan, want_frames=self.config.sink.frames)
+            batches = (replace(batch, table=self._aligned(batch.table)) for batch in inventory.batches())
+            live = Live.read(self._tables)
+            plan = make_plan(batches, live, self.config.plan, want_frames=self.config.sink.frames)
         line = describe_plan(plan, inventory.format, inventory.num_skipped)
         self.console.print(line, soft_wrap=True, highlight=False)
         return plan
+
+    def _aligned(self, rows: pa.Table) -> pa.Table:
+        if not self._tables[UTTERANCES].exists:
+            return rows
+        return align_extras(rows, self._tables[UTTERANCES].columns, self.config.sink.uri)
 
     def _connect(self, num_units: int) -> cluster.EncoderPool:
         """Start or join Ray, resolve everything that was `auto`, and record the resolved config."""

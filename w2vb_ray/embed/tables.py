@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
@@ -20,7 +21,7 @@ from w2vb_ray.errors import SinkError
 
 UTTERANCES, FRAMES, REJECTS = "utterances", "frames", "rejects"
 PARTITION = ["language"]
-_READ_THREADS = 16  # files are small; a store answers slowly
+READ_THREADS = 16  # files are small; a store answers slowly
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ class Table:
         files = self.files()
         if not files:
             return pa.table({name: pa.array([], pa.string()) for name in [*columns, "file"]})
-        with ThreadPoolExecutor(_READ_THREADS) as threads:
+        with ThreadPoolExecutor(READ_THREADS) as threads:
             tables = list(threads.map(lambda file: self.read(file.path, columns), files))
         places = [
             table.append_column("file", pa.array([file.path], pa.string()).take(pa.array([0] * table.num_rows)))
@@ -145,10 +146,16 @@ class Table:
 
     def read(self, file: str, columns: list[str] | None = None) -> pa.Table:
         """Stored columns of one file, all unless named (`language` stands in its path only)."""
+        with self.open(file) as stored:
+            # Arrow's own threads may call a Python file while the interpreter ends, which aborts the process.
+            return stored.read(columns, use_threads=False)
+
+    @contextmanager
+    def open(self, file: str) -> Generator[pq.ParquetFile, None, None]:
+        """One file, to be read piece by piece."""
         filesystem = storage.filesystem(self.uri, self._options)
         with filesystem.open(storage.fs_path(storage.join(self.uri, file), filesystem), "rb") as stored:
-            # Arrow's own threads may call a Python file while the interpreter ends, which aborts the process.
-            return pq.ParquetFile(stored).read(columns, use_threads=False)
+            yield pq.ParquetFile(stored)
 
     def _loaded(self) -> DeltaTable:
         if self.delta is None:

@@ -12,22 +12,17 @@ import pyarrow as pa
 from w2vb_ray.arrow import pc
 from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.errors import SourceError
+from w2vb_ray.schema import INVENTORY
 from w2vb_ray.source import columns
-from w2vb_ray.source.jsonl import tabulate
+from w2vb_ray.source.jsonl import tabulated
 from w2vb_ray.source.listing import Entry
+from w2vb_ray.source.objects import OBJECT
 from w2vb_ray.source.rows import Column, Rows, flat
 from w2vb_ray.source.storable import as_text, storable
 from w2vb_ray.source.unify import stack
 
 OBJECTS = pa.schema(
-    {
-        "audio_uri": pa.string(),
-        "source_bytes": pa.int64(),
-        "source_version": pa.string(),
-        "container_uri": pa.string(),
-        "container_part": pa.int64(),
-        "member_offset": pa.int64(),
-    }
+    [*OBJECT, *(INVENTORY.field(name) for name in ("container_uri", "container_part", "member_offset"))]
 )
 """See `schema.INVENTORY`; `audio_uri` is `<container uri>#<name of the member, or number of the row>`."""
 
@@ -45,7 +40,8 @@ class Part(NamedTuple):
 
 
 class MemberRow(NamedTuple):
-    """An utterance in a tar. Size None: there is nothing to read; offset None: the member is no regular file.
+    """An utterance in a tar. Offset None: the member is no regular file. Size None: there is none, because the tar is
+    damaged at the offset, or (both None) missing.
 
     `fallback_id` is the id of a row to which `columns` give none.
     """
@@ -58,21 +54,23 @@ class MemberRow(NamedTuple):
 
 
 def part_of_tar(entry: Entry, rows: Sequence[MemberRow], num_skipped: int = 0) -> Part:
-    """Rows of one tar as a part. A tar that does not exist has one row, of its own URI."""
+    """Rows of one tar as a part."""
     version = pa.repeat(entry.version, len(rows))
-    container = pa.repeat(pa.scalar(entry.uri if entry.num_bytes is not None else None, pa.string()), len(rows))
+    container = [None if row.num_bytes is None and row.offset is None else entry.uri for row in rows]
     objects = pa.table(
         [
             pa.array([row.audio_uri for row in rows], pa.string()),
             pa.array([row.num_bytes for row in rows], pa.int64()),
             version,
-            container,
+            pa.repeat(pa.scalar(entry.modified_s, pa.float64()), len(rows)),
+            *[pa.nulls(len(rows), pa.string())] * 2,
+            pa.array(container, pa.string()),
             pa.nulls(len(rows), pa.int64()),
             pa.array([row.offset for row in rows], pa.int64()),
         ],
         schema=OBJECTS,
     )
-    own = tabulate({FALLBACK_ID: row.fallback_id, **row.columns} for row in rows)
+    own = stack(list(tabulated({FALLBACK_ID: row.fallback_id, **row.columns} for row in rows)))
     return Part(objects, own, num_skipped)
 
 

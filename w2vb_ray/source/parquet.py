@@ -17,10 +17,12 @@ from w2vb_ray.audio import table_cells
 from w2vb_ray.audio.ranges import Ranges
 from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.errors import AudioRejected, SourceError
-from w2vb_ray.source import columns, listing, paths, shards, versions
+from w2vb_ray.source import columns, listing, paths, shards
 from w2vb_ray.source.access import not_found
 from w2vb_ray.source.embedded import FALLBACK_ID, OBJECTS, Part, to_rows
 from w2vb_ray.source.listing import Entry
+from w2vb_ray.source.objects import Objects
+from w2vb_ray.source.peek import Peek
 from w2vb_ray.source.rows import Rows, flat
 from w2vb_ray.source.unify import stack
 
@@ -28,6 +30,34 @@ DAMAGED = -1
 """Part of a file that could not be read when it was planned; reading looks again."""
 STATE = "state.json"
 _SUFFIXES = (".parquet", ".pq", ".arrow")
+
+
+def recognises(peek: Peek) -> str | None:
+    """By a column of audio in its (first) table, or by what `datasets` leaves in a folder."""
+    if peek.uri.lower().endswith(".arrow"):
+        return "the end of its name"
+    if marks := sorted(peek.files & {STATE, "dataset_dict.json"}):
+        return f"its {marks[0]}"
+    table = peek.table if peek.place.pattern is not None else _first_table(peek)
+    if table is None or not table.lower().endswith(_SUFFIXES):
+        return None
+    fs = storage.filesystem(table, peek.options)
+    try:
+        schema = table_cells.open_table(Ranges(fs, storage.fs_path(table, fs), "")).schema
+    except AudioRejected:
+        return None
+    usual = columns.USUAL_NAMES["audio"]
+    column = audio_column(schema, None)
+    if column is None or (column.casefold() not in usual and any(name.casefold() in usual for name in schema.names)):
+        return None  # a manifest, perhaps with pictures
+    return f"the audio in its column {column}"
+
+
+def _first_table(peek: Peek) -> str | None:
+    for folder in (peek.uri, *peek.folders):
+        if tables := sorted(name for name in peek.files_in(folder) if name.lower().endswith(_SUFFIXES)):
+            return storage.join(folder, tables[0])
+    return None
 
 
 def read(section: SourceSection) -> Rows:
@@ -54,9 +84,7 @@ def parts(files: list[Entry], root: str, section: SourceSection) -> Iterator[Par
 
 def _files(place: listing.Place, section: SourceSection) -> tuple[list[Entry], int]:
     if place.literal:
-        uri = storage.normalise(section.uri)
-        sizes, found = versions.stat(pa.array([uri]), section.storage)
-        return [Entry(uri, sizes[0].as_py(), found[0].as_py())], 0
+        return shards.stat([storage.normalise(section.uri)], section), 0
     seen = list(listing.walk(place, section.storage))
     if not seen:
         raise not_found(section.uri)
@@ -124,6 +152,8 @@ def _objects(
             pa.array([f"{entry.uri}#{first + row}" for row in rows], pa.string()),
             pa.repeat(pa.scalar(part.cell_bytes, pa.int64()), part.num_rows),
             pa.repeat(entry.version, part.num_rows),
+            pa.repeat(pa.scalar(entry.modified_s, pa.float64()), part.num_rows),
+            *[pa.nulls(part.num_rows, pa.string())] * 2,
             pa.repeat(entry.uri, part.num_rows),
             pa.repeat(pa.scalar(part.address, pa.int64()), part.num_rows),
             pa.array(rows, pa.int64()),
@@ -141,10 +171,13 @@ def _elsewhere(objects: pa.Table, where: pa.Array, uris: pa.Array, section: Sour
     """Rows whose audio is an object of its own."""
     if not len(uris):
         return objects
-    nothing = {name: pa.nulls(len(uris), OBJECTS.field(name).type) for name in OBJECTS.names[3:]}
-    source_bytes, version = versions.stat(uris, section.storage)
-    values = {"audio_uri": uris, "source_bytes": source_bytes, "source_version": version, **nothing}
-    replaced = [pc.replace_with_mask(flat(objects[name]), where, values[name]) for name in OBJECTS.names]
+    found = Objects(section).look_up(uris)
+    nothing = {name: pa.nulls(len(uris), OBJECTS.field(name).type) for name in OBJECTS.names}
+    values = [flat(found[name]) if name in found.column_names else nothing[name] for name in OBJECTS.names]
+    replaced = [
+        pc.replace_with_mask(flat(objects[name]), where, value)
+        for name, value in zip(OBJECTS.names, values, strict=True)
+    ]
     return pa.table(replaced, schema=OBJECTS)
 
 
@@ -153,7 +186,7 @@ def _own(part: table_cells.Part) -> pa.Table:
 
 
 def _damaged(entry: Entry) -> Part:
-    row = {"audio_uri": entry.uri, "source_version": entry.version}
+    row: dict[str, Any] = {"audio_uri": entry.uri, "source_version": entry.version, "modified_s": entry.modified_s}
     if entry.num_bytes is not None:
         row |= {"container_uri": entry.uri, "container_part": DAMAGED, "member_offset": 0}
     return Part(pa.Table.from_pylist([row], OBJECTS), pa.table({FALLBACK_ID: pa.nulls(1, pa.string())}))

@@ -65,11 +65,16 @@ def find(section: SourceSection) -> Shards:
 
 def _named(uris: list[str], section: SourceSection) -> list[listing.Entry]:
     _refuse_compressed(uris)
-    sizes, found = versions.stat(pa.array(uris), section.storage)
-    entries = [listing.Entry(*row) for row in zip(uris, sizes.to_pylist(), found.to_pylist(), strict=True)]
+    entries = stat(uris, section)
     if all(entry.num_bytes is None for entry in entries):
         raise not_found(section.uri)
     return entries
+
+
+def stat(uris: list[str], section: SourceSection) -> list[listing.Entry]:
+    """Objects that are known by name, as a listing gives them; size None where there is none."""
+    columns = [column.to_pylist() for column in versions.stat(pa.array(uris), section.storage)]
+    return [listing.Entry(*row) for row in zip(uris, *columns, strict=True)]
 
 
 def _refuse_compressed(uris: list[str]) -> None:

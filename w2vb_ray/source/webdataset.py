@@ -19,6 +19,7 @@ from w2vb_ray.source import identity, shards, tar
 from w2vb_ray.source.embedded import MemberRow, Part, part_of_tar, to_rows
 from w2vb_ray.source.folder import AUDIO_SUFFIXES, RAW_SUFFIXES
 from w2vb_ray.source.listing import Entry
+from w2vb_ray.source.peek import Peek
 from w2vb_ray.source.rows import Rows
 
 KEY = "__key__"
@@ -45,6 +46,14 @@ class _Sample:
     columns: dict[str, Any] = field(default_factory=dict)
     num_members: int = 0
     num_texts: int = 0
+
+
+def recognises(peek: Peek) -> str | None:
+    """By the end of its name, or by tars in a folder without audio files."""
+    if shards.is_tar(peek.uri):
+        return "the end of its name"
+    suffixes = {name.rpartition(".")[2].lower() for name in peek.files}
+    return "the tars in it" if "tar" in suffixes and not suffixes & AUDIO_SUFFIXES else None
 
 
 def read(section: SourceSection) -> Rows:

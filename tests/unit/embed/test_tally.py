@@ -6,7 +6,7 @@ from w2vb_ray.embed.plan import make_plan
 from w2vb_ray.embed.tally import Tally
 from w2vb_ray.errors import NotReconciled
 
-from .rows import NO_DUPLICATES, inventory, live
+from .rows import batches, inventory, live
 
 ROWS = {"utterances": 3, "rejects": 1}
 
@@ -26,7 +26,7 @@ def descriptor(units, *outcomes, num_frames=100, num_padding_frames=25, started=
 def plan():
     """Five rows, one of them unchanged: two units of two rows."""
     rows = [{"id": f"u{i}"} for i in range(5)]
-    return make_plan(inventory(rows), NO_DUPLICATES, live([("u0", "v1")]), PlanSection(unit_utterances=2))
+    return make_plan(batches(inventory(rows)), live([("u0", "v1")]), PlanSection(unit_utterances=2))
 
 
 def tally(*descriptors):
