@@ -145,9 +145,10 @@ def _size_refusal(num_bytes: int, audio: AudioSection) -> AudioRejected | None:
 
 def _damage(position: int, container: Ranges) -> AudioRejected:
     """Look again where no header could be read."""
-    block = container.read(position, min(tar.BLOCK_BYTES, container.num_bytes - position))
+    num_left = container.num_bytes - position
+    block = container.read(position, min(tar.BLOCK_BYTES, num_left)) if num_left > 0 else b""
     container.check_version()
-    if tar.parse_header(block) is not None:
+    if not block or tar.parse_header(block) is not None:
         return AudioRejected(RejectReason.UNREADABLE, f"the tar could not be read from byte {position} on when planned")
     return AudioRejected(
         RejectReason.TRUNCATED,

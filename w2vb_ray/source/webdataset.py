@@ -7,7 +7,7 @@ each tar, several tars at a time.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -31,13 +31,19 @@ _MAX_JSON_KEYS = 256
 
 
 class _Names(NamedTuple):
-    """Which members are audio: those of one suffix, or of every known one."""
+    """Which members are audio: those of one suffix, or of every known one; and which may be texts."""
 
     asked: str | None
     known: frozenset[str]
 
-    def hold(self, suffix: str) -> bool:
+    def are_audio(self, suffix: str) -> bool:
+        suffix = suffix.lower()
         return suffix == self.asked if self.asked else suffix.rpartition(".")[2] in self.known
+
+    def may_be_text(self, member: tar.Entry) -> bool:
+        match = _NAME.fullmatch(member.name)
+        is_small_file = member.kind == "file" and member.num_bytes <= _MAX_TEXT_BYTES
+        return is_small_file and match is not None and not self.are_audio(match[2])
 
 
 @dataclass(slots=True)
@@ -80,8 +86,10 @@ def parts(entries: list[Entry], section: SourceSection) -> Iterator[Part]:
     return shards.in_threads(lambda entry: _index(entry, section, names), entries)
 
 
-def members(entry: Entry, section: SourceSection) -> Iterator[tuple[tar.Entry, BinaryIO]]:
-    """The members of one tar, and the file to read them from. A tar that cannot be read ends with damage."""
+def members(
+    entry: Entry, section: SourceSection, wanted: Callable[[tar.Entry], bool] = lambda _: False
+) -> Iterator[tuple[tar.Entry, bytes]]:
+    """The members of one tar, with the data of those that are wanted. A tar that cannot be read ends with damage."""
     fs = storage.filesystem(entry.uri, section.storage)
     ranges = Ranges(fs, storage.fs_path(entry.uri, fs), entry.version)
     ahead_bytes = _AHEAD_BYTES_LOCAL if storage.is_local(entry.uri) else _AHEAD_BYTES
@@ -90,10 +98,11 @@ def members(entry: Entry, section: SourceSection) -> Iterator[tuple[tar.Entry, B
     try:
         for member in tar.entries(file, ranges.num_bytes):
             position = member.offset + tar.padded(member.num_bytes)
-            yield member, file
+            file.seek(member.offset)
+            yield member, file.read(member.num_bytes) if wanted(member) else b""
         ranges.check_version()
     except AudioRejected:  # reading will say what it is, and the next run tries again
-        yield tar.Entry("", "damage", position, 0), file
+        yield tar.Entry("", "damage", position, 0), b""
 
 
 def _index(entry: Entry, section: SourceSection, names: _Names) -> Part:
@@ -102,7 +111,7 @@ def _index(entry: Entry, section: SourceSection, names: _Names) -> Part:
     samples: dict[str, _Sample] = {}
     rows: list[MemberRow] = []
     num_skipped = 0
-    for member, file in members(entry, section):
+    for member, data in members(entry, section, names.may_be_text):
         match = _NAME.fullmatch(member.name)
         if member.kind == "damage":
             rows.append(MemberRow(entry.uri, None, member.offset))
@@ -111,7 +120,10 @@ def _index(entry: Entry, section: SourceSection, names: _Names) -> Part:
         elif member.kind != "folder":
             sample = samples.setdefault(match[1], _Sample())
             sample.num_members += 1
-            _take(sample, member, match[2].lower(), file, names)
+            if names.are_audio(match[2]):
+                sample.audio.append(member)
+            elif len(data) == member.num_bytes:
+                _take_text(sample, match[2].lower(), data)
     for key, sample in samples.items():
         rows += _utterances(entry, key, sample)
         num_skipped += sample.num_members - len(sample.audio) - (sample.num_texts if sample.audio else 0)
@@ -127,20 +139,16 @@ def _utterances(entry: Entry, key: str, sample: _Sample) -> Iterator[MemberRow]:
         yield MemberRow(uri, audio.num_bytes, offset, {KEY: key, **sample.columns}, first)
 
 
-def _take(sample: _Sample, member: tar.Entry, suffix: str, file: BinaryIO, names: _Names) -> None:
-    """Audio, or a text that becomes columns; all else is passed by."""
-    if names.hold(suffix):
-        sample.audio.append(member)
-    elif member.kind == "file" and member.num_bytes <= _MAX_TEXT_BYTES:
-        file.seek(member.offset)
-        try:
-            text = file.read(member.num_bytes).decode("utf-8")
-        except UnicodeDecodeError:
-            return
-        sample.num_texts += 1
-        found = _json_object(text) if suffix == "json" else None
-        for name, value in ({suffix: text.rstrip("\r\n")} if found is None else found).items():
-            sample.columns[f"{suffix}.{name}" if name in sample.columns else name] = value
+def _take_text(sample: _Sample, suffix: str, data: bytes) -> None:
+    """Keys and values of a JSON object, or the text as it is; what is neither is passed by."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return
+    sample.num_texts += 1
+    found = _json_object(text) if suffix == "json" else None
+    for name, value in ({suffix: text.rstrip("\r\n")} if found is None else found).items():
+        sample.columns[f"{suffix}.{name}" if name in sample.columns else name] = value
 
 
 def _json_object(text: str) -> dict[str, Any] | None:

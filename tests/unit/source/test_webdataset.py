@@ -3,7 +3,9 @@ import json
 import tarfile
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
+from w2vb_ray import storage
 from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.errors import SourceError
 from w2vb_ray.source import build_inventory, shards
@@ -186,3 +188,32 @@ def test_braces():
     for bad in ("{3..1}.tar", "{0..99999999}.tar", "{000..999}{000..999}{0..9}.tar"):
         with pytest.raises(SourceError, match="ranges such as"):
             shards.expand_braces(bad)
+
+
+def test_a_store_that_fails_while_a_tar_is_indexed_leaves_what_it_gave(tmp_path, monkeypatch):
+    padding = [member("x.bin", b"\xff" * 400_000)]
+    (tmp_path / "a.tar").write_bytes(tar(*sample("a", text="t"), *padding, *sample("b"), *padding, *sample("c")))
+    _, whole = read(tmp_path)
+
+    class Failing(LocalFileSystem):
+        cachable = False
+        text_of_b = whole[1]["member_offset"] + 512 + 512
+
+        def cat_file(self, path, start=None, end=None, **kwargs):
+            if start is not None and end > self.text_of_b:
+                raise PermissionError("denied")
+            return super().cat_file(path, start=start, end=end, **kwargs)
+
+    monkeypatch.setattr(storage, "filesystem", lambda *_: Failing())
+    _, rows = read(tmp_path)
+    assert "a" in [row["__key__"] for row in rows]
+    (left,) = [row for row in rows if row["source_bytes"] is None]
+    assert (left["audio_uri"], left["container_uri"]) == (str(tmp_path / "a.tar"),) * 2
+
+
+def test_a_text_that_the_tar_does_not_hold_whole_is_no_text(tmp_path):
+    data = tar(*sample("a"), member("b.wav", b"1"), member("b.txt", b"t" * 3000))
+    (tmp_path / "a.tar").write_bytes(data[: data.index(b"t" * 3000) + 1000])
+    _, rows = read(tmp_path)
+    assert [row["__key__"] for row in rows] == ["a", "b"]
+    assert not any(row.get("txt") for row in rows)
