@@ -19,9 +19,9 @@ from w2vb_ray.source import parquet, tar
 Row = dict[str, Any]
 Fetched = bytes | AudioRejected
 
-READ_BYTES = 8 * 1024**2
-"""Of neighbours in a tar that are read together, and of what lies between them at most `GAP_BYTES`: one request to a
-store costs as long as some MiB."""
+READ_BYTES = 4 * 1024**2
+"""Of neighbours in a tar that are read together, and of what lies between them at most `GAP_BYTES`: 512 clips of 30 kB
+take 2.2 s from a store that answers after 30 ms, and 0.16 s like this (16 threads, 100 MB/s each)."""
 GAP_BYTES = 256 * 1024
 
 

@@ -55,16 +55,15 @@ class MemberRow(NamedTuple):
 
 def part_of_tar(entry: Entry, rows: Sequence[MemberRow], num_skipped: int = 0) -> Part:
     """Rows of one tar as a part."""
-    version = pa.repeat(entry.version, len(rows))
-    container = [None if row.num_bytes is None and row.offset is None else entry.uri for row in rows]
+    is_missing = [row.num_bytes is None and row.offset is None for row in rows]
     objects = pa.table(
         [
             pa.array([row.audio_uri for row in rows], pa.string()),
             pa.array([row.num_bytes for row in rows], pa.int64()),
-            version,
+            pa.array(["" if missing else entry.version for missing in is_missing], pa.string()),
             pa.repeat(pa.scalar(entry.modified_s, pa.float64()), len(rows)),
             *[pa.nulls(len(rows), pa.string())] * 2,
-            pa.array(container, pa.string()),
+            pa.array([None if missing else entry.uri for missing in is_missing], pa.string()),
             pa.nulls(len(rows), pa.int64()),
             pa.array([row.offset for row in rows], pa.int64()),
         ],

@@ -61,6 +61,7 @@ def test_cuts_without_audio_are_rows_and_members_without_cuts_are_counted(tmp_pa
     assert inventory.num_skipped == 1
     state = {row["utterance_id"]: (row["container_uri"] is None, row["source_bytes"]) for row in rows}
     assert state == {"a": (False, 5), "b": (False, 0), "gone": (True, None), "d": (True, None)}
+    assert [row["source_version"] == "" for row in rows] == [False, False, True, True]
 
 
 def test_a_damaged_tar_leaves_the_cuts_behind_the_damage_to_be_rejected(tmp_path):
