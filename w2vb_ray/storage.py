@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -19,9 +20,11 @@ import fsspec
 from fsspec import AbstractFileSystem
 
 from w2vb_ray.errors import ConfigError
+from w2vb_ray.redirects import without_redirects
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 _LOCAL = frozenset({"file", "local"})
+HTTP = frozenset({"http", "https"})
 _S3 = frozenset({"s3", "s3a"})
 _MORE_S3_OPTIONS = {
     "region",
@@ -32,7 +35,7 @@ _MORE_S3_OPTIONS = {
     "skip_instance_cache",
 }
 _ETAG_KEYS = ("etag", "ETag", "e_tag", "blob_id")  # the last one is what the Hugging Face hub gives
-_TIME_KEYS = ("mtime", "LastModified", "last_modified", "created")
+_TIME_KEYS = ("mtime", "LastModified", "last_modified", "created", "Last-Modified")
 
 
 def protocol(uri: str) -> str:
@@ -75,7 +78,11 @@ def filesystem(uri: str, options: Mapping[str, Any] = {}) -> AbstractFileSystem:
     name = protocol(uri)
     if name in _S3:
         _check_s3_options(uri, options)
-    arguments = _s3_arguments(options) if name in _S3 else dict(options)
+    arguments = dict(options)
+    if name in _S3:
+        arguments = _s3_arguments(options)
+    elif name in HTTP:
+        arguments = without_redirects(options)
     try:
         fs = cast(AbstractFileSystem, fsspec.filesystem(name, **{"use_listings_cache": False, **arguments}))
     except (ValueError, ImportError) as err:
@@ -164,6 +171,8 @@ def modified_s(info: Mapping[str, Any]) -> float | None:
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         if isinstance(moment, int | float):
             return float(moment)
+        if key == "Last-Modified" and isinstance(moment, str):  # HTTP's
+            return parsedate_to_datetime(moment).timestamp()
     return None
 
 
@@ -255,7 +264,7 @@ def delta_options(uri: str, options: Mapping[str, Any]) -> dict[str, str]:
     endpoint = _s3_endpoint(options)
     found = {
         "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ALLOW_HTTP": True if (endpoint or "").startswith("http://") else None,
+        "AWS_ALLOWHTTP": True if (endpoint or "").startswith("http://") else None,
         "AWS_ACCESS_KEY_ID": options.get("key") or client.get("aws_access_key_id"),
         "AWS_SECRET_ACCESS_KEY": options.get("secret") or client.get("aws_secret_access_key"),
         "AWS_SESSION_TOKEN": options.get("token") or client.get("aws_session_token"),

@@ -113,7 +113,8 @@ class Found:
 
     def paths(self, chosen: np.ndarray) -> list[str]:
         """The files that hold the chosen ids, which are all there."""
-        return [self.table.paths[number] for number in self.table.files[self.rows[chosen]].tolist()]
+        numbers: list[int] = self.table.files[self.rows[chosen]].tolist()
+        return [self.table.paths[number] for number in numbers]
 
     def _of(self, column: np.ndarray) -> np.ndarray:
         if not len(column):

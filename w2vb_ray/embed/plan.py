@@ -38,6 +38,7 @@ class Plan:
     audio_s: float  # announced, of the planned rows
     num_without_duration: int
     languages: list[str]
+    columns: pa.Schema  # of the inventory
     num_waiting: int = 0  # too young, and not part of the input
     unit_s: list[float] = field(default_factory=list)  # estimated audio of each unit, for progress
     utterance_files: Mapping[str, str] = field(default_factory=dict)  # replaced id -> file that holds it
@@ -82,6 +83,7 @@ def make_plan(batches: Iterable[Batch], live: Live, section: PlanSection, *, wan
         audio_s=sums.audio_s,
         num_without_duration=sums.num_without_duration,
         languages=sorted(sums.languages),
+        columns=sums.columns,
         num_waiting=sums.num_waiting,
         unit_s=unit_s,
         utterance_files=files["utterances"],
@@ -144,9 +146,11 @@ class _Sums:
     num_waiting: int = 0
     audio_s: float = 0.0
     languages: set[str] = field(default_factory=set[str])
+    columns: pa.Schema = schema.INVENTORY
 
     def add(self, batch: Batch, planned: pa.Table, judged: _Judged) -> None:
         announced = planned["announced_duration_s"]
+        self.columns = batch.table.schema
         self.num_input += batch.table.num_rows
         self.num_waiting += batch.num_waiting
         self.num_known_rejects += int(judged.known_reject.sum())

@@ -97,7 +97,7 @@ class EmbedRun:
             pool = self._connect(len(plan.units))
             provenance = Provenance.of(self.config, self._checkpoint, self.config.encoder.precision)
             provenance.check(self._tables[UTTERANCES].properties, self.config.sink.uri)
-            if self._hold(self._layouts(provenance, self._aligned(inventory.schema.empty_table()).schema)):
+            if self._hold(self._layouts(provenance, plan.columns)):
                 return self._embed(plan, pool, provenance)
         raise TableHeld("other runs keep taking these tables between this run's plan and its claim; run it again")
 

@@ -101,11 +101,6 @@ class Inventory:
             yield rows.slice(start, BATCH_ROWS)
 
     @cached_property
-    def schema(self) -> pa.Schema:
-        """Of the table of every batch."""
-        return assemble(next(self._rows()), self.section).schema
-
-    @cached_property
     def table(self) -> pa.Table:
         """All batches in one: for sources that are known to be small."""
         return pa.concat_tables([batch.table for batch in self.batches()])

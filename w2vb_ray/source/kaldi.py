@@ -28,7 +28,7 @@ _SEGMENT = (
 )
 _BY_KEY = re.compile(r"(utt|spk)2(?!utt$)(\w+)")
 _NAMES = {"spk": "speaker", "lang": "language", "dur": "duration_s"}
-_CWD = "recipes of Kaldi write them from where they run"
+_CWD = "recipes of Kaldi write them as seen from the folder that they run in"
 
 
 def recognises(peek: Peek) -> str | None:

@@ -7,15 +7,16 @@ another process and are never stored. Of n ids any two share a key with odds of 
 import secrets
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import Any
 
 import numpy as np
+import pandas.util
 import pyarrow as pa
-from pandas.util import hash_array
 
 from w2vb_ray.arrow import pc
 from w2vb_ray.source.rows import Column, flat
 
+_siphash: Any = pandas.util.hash_array  # its stubs know no such function
 _HIGH, _LOW = secrets.token_hex(8), secrets.token_hex(8)  # 16 characters, as SipHash takes them
 
 
@@ -24,7 +25,7 @@ def hashes(column: Column, secret: str = _HIGH) -> np.ndarray:
     if not len(column):
         return np.empty(0, np.uint64)
     objects = flat(pc.fill_null(column, "")).to_numpy(zero_copy_only=False)
-    return cast(np.ndarray, hash_array(objects, hash_key=secret, categorize=False))
+    return _siphash(objects, hash_key=secret, categorize=False)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ _WHOLE_S = 1e-3
 """A cut from 0 whose length differs less from the recording's is the whole of it."""
 _SUPERVISED = ("speaker", "language", "gender")
 _COLUMNS = ("utterance_id", "recording_id", "audio_uri", "start_s", "end_s", "duration_s", "text", *_SUPERVISED)
-_CWD = "Lhotse from where the program runs"
+_CWD = "Lhotse takes them from the folder that a program runs in"
 
 
 def recognises(peek: Peek) -> str | None:

@@ -37,7 +37,7 @@ class List:
         self._fields, self._folder = fields, folder
         self._base = base_of(section, folder)
         self._format, self._num_skipped, self._num_rows = source_format, num_skipped, 0
-        hint = f"relative paths start at {self._base}, {elsewhere}: `source.audio_root` says where"
+        hint = f"relative paths are taken from {self._base}, but {elsewhere}; `source.audio_root` says where they start"
         self._objects = objects.Objects(section, hint if elsewhere else "")
 
     def rows(self, table: pa.Table, audio: Column, refused: objects.Refusals | None = None) -> Rows:

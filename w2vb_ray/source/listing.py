@@ -102,7 +102,7 @@ def _walk_remote(root: str, options: Mapping[str, Any]) -> Iterator[Entry]:
 def visible(objects: Iterable[s3_pages.Object], root: str) -> Iterator[Entry]:
     """Objects by their names relative to the root, without folder markers and what is hidden."""
     for relative, info in objects:
-        if not relative.endswith("/") and not _is_hidden("/" + relative):
+        if relative and not relative.endswith("/") and not _is_hidden("/" + relative):
             yield Entry(f"{root}/{relative}", info["Size"], storage.version_of(info), storage.modified_s(info))
 
 

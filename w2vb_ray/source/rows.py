@@ -1,8 +1,7 @@
 """What a reader hands over: the fields it found by our names, and the source's own columns."""
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -50,13 +49,13 @@ class Rows:
 
     def slice(self, start: int, length: int) -> "Rows":
         """Some of the rows."""
-        sliced = {
-            field.name: value.slice(start, length)
-            for field in dataclasses.fields(self)
-            if isinstance(value := getattr(self, field.name), pa.Array | pa.ChunkedArray | pa.Table)
+        columns = {
+            field.name: column.slice(start, length)
+            for field in fields(self)
+            if isinstance(column := getattr(self, field.name), pa.Array | pa.ChunkedArray | pa.Table)
         }
-        fields = {field: column.slice(start, length) for field, column in self.fields.items()}
-        return replace(self, **sliced, fields=fields, first_row=self.first_row + start)
+        named = {field: column.slice(start, length) for field, column in self.fields.items()}
+        return replace(self, **columns, fields=named, first_row=self.first_row + start)
 
 
 @dataclass(frozen=True)

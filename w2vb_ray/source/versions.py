@@ -133,7 +133,9 @@ def _stat_remote(
         folders[path_of[uri].rpartition("/")[0]].append(uri)
     found: dict[str, Stat] = {}
     with readable(place):
-        unlisted = [name for name, members in folders.items() if len(members) >= LIST_FROM and name not in listed]
+        lists = storage.protocol(place) not in storage.HTTP  # a web server's pages are no listings
+        many = [name for name, members in folders.items() if lists and len(members) >= LIST_FROM]
+        unlisted = [name for name in many if name not in listed]
         listed |= zip(unlisted, _in_threads(lambda name: _list_folder(fs, name), unlisted), strict=True)
         for name, members in folders.items():
             if name in listed:
@@ -164,7 +166,8 @@ def _head(fs: AbstractFileSystem, path: str) -> Stat:
 
 
 def _entry(info: Mapping[str, Any]) -> Stat:
-    return Stat(info["size"], storage.version_of(info), storage.modified_s(info))
+    size = UNKNOWN_BYTES if info["size"] is None else info["size"]  # HTTP servers need not say
+    return Stat(size, storage.version_of(info), storage.modified_s(info))
 
 
 def _in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

@@ -1,6 +1,7 @@
 import math
 import time
 from collections import Counter
+from dataclasses import replace
 from itertools import groupby, pairwise
 
 import numpy as np
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 
 from w2vb_ray import schema
 from w2vb_ray.config.embed import PlanSection
+from w2vb_ray.embed import units
 from w2vb_ray.embed.live import Held, Known, Live
 from w2vb_ray.embed.plan import make_plan
 from w2vb_ray.embed.units import SHARED_UTTERANCES
-from w2vb_ray.errors import RETRIED_REASONS, RejectReason
+from w2vb_ray.errors import RETRIED_REASONS, RejectReason, SinkError
 
 from .rows import batches, inventory, live
 
@@ -100,6 +102,46 @@ def test_every_row_is_planned_or_unchanged_by_the_rule(rows, held, section, want
         (plan.frame_files, held["frames"] or (), "f"),
     ):
         assert files == {id_: f"{letter}/{id_}" for id_ in expected if id_ in table}
+
+
+@settings(max_examples=40)
+@given(ROWS, LIVE, SECTION, st.booleans(), st.sets(IDS, max_size=3), st.integers(1, 7))
+def test_a_source_cut_into_batches_is_planned_like_the_whole(rows, held, section, want_frames, doubles, size):
+    table, options = inventory(rows), {"want_frames": want_frames}
+    whole = make_plan(batches(table, doubles), tables(held), section, **options)
+    cut = make_plan(batches(table, doubles, size), tables(held), section, **options)
+    assert [unit.to_pylist() for unit in cut.units] == [unit.to_pylist() for unit in whole.units]
+    assert replace(cut, units=[], audio_s=0.0) == replace(whole, units=[], audio_s=0.0)
+    assert whole.columns == (table.schema if rows else schema.INVENTORY)
+    assert cut.audio_s == pytest.approx(whole.audio_s)
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=12), st.data())
+def test_rows_are_taken_from_any_shelf_in_the_order_asked_for(sizes, data):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(units, "_SHELF_ROWS", 5)
+        planned, names = units.Planned(), iter(range(100))
+        for size in sizes:
+            planned.add(inventory([{"id": f"u{next(names)}"} for _ in range(size)]))
+        rows = data.draw(st.lists(st.integers(0, max(0, planned.num_rows - 1)), max_size=8)) if planned.num_rows else []
+        if rows:
+            taken = planned.take(np.array(rows))
+            assert ids(taken) == [f"u{row}" for row in rows]
+            assert all(column.num_chunks == 1 for column in taken.columns)
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        live([("a", "v1"), ("b", "v1"), ("a", "v2")]),
+        live(rejects=[("a", "v1", "empty"), ("a", "v1", "empty")]),
+        live([("a", "v1")], frames=["a", "a"]),
+    ],
+)
+def test_an_id_that_a_table_has_twice_is_refused(held):
+    with pytest.raises(SinkError, match="the tables hold 1 utterances of this source twice"):
+        make_plan(batches(inventory([{"id": "a"}, {"id": "c"}])), held, PlanSection())
+    assert make_plan(batches(inventory([{"id": "c"}])), held, PlanSection()).num_planned == 1
 
 
 def seconds(row):
