@@ -20,7 +20,7 @@ _BUFFER_BYTES = 4 * 1024**2  # of a column chunk at a time
 _BATCH_BYTES = 16 * 1024**2
 _MAX_BATCH_ROWS = 256
 _ARROW_MAGIC = b"ARROW1\0\0"  # of the file format, which wraps the stream format
-_UNREADABLE = (pa.ArrowException, OSError, EOFError)
+_UNREADABLE = (pa.ArrowException, OSError, EOFError, UnicodeDecodeError)
 
 
 class Part(NamedTuple):
@@ -63,9 +63,20 @@ def open_table(ranges: Ranges) -> TableFile:
     """
     try:
         magic = ranges.read(0, min(8, ranges.num_bytes))
-        return _Parquet(ranges) if magic.startswith(b"PAR1") else _Arrow(ranges, len(magic) * (magic == _ARROW_MAGIC))
+        is_parquet, start = magic.startswith(b"PAR1"), len(magic) * (magic == _ARROW_MAGIC)
+        file = _Parquet(ranges) if is_parquet else _Arrow(ranges, start)
+        for field in file.schema:
+            _check_name(field)
+        return file
     except _UNREADABLE as err:
         raise _malformed(ranges, err) from err
+
+
+def _check_name(field: pa.Field) -> None:
+    """Raises UnicodeDecodeError for a name that is no UTF-8, which a damaged file may have anywhere."""
+    len(field.name)
+    for index in range(field.type.num_fields):
+        _check_name(field.type.field(index))
 
 
 def holds_audio(dtype: pa.DataType) -> bool:
@@ -124,6 +135,7 @@ class _Parquet:
         try:
             for number in range(self._file.num_row_groups):
                 rows = self._file.read_row_group(number, columns=names, use_threads=False)
+                rows.validate(full=True)  # texts that are no UTF-8 would be found where nobody can tell whose they are
                 yield self._part(number, _flattened(rows, audio), audio)
         except _UNREADABLE as err:
             raise _malformed(self._ranges, err) from err
@@ -204,7 +216,9 @@ class _Arrow:
             message = pa.ipc.read_message(self._file)
         except EOFError:
             return None
-        return pa.ipc.read_record_batch(message, self.schema)
+        batch = pa.ipc.read_record_batch(message, self.schema)
+        batch.validate(full=True)  # offsets that lead outside a buffer would end the process
+        return batch
 
     def cells(self, audio: str, address: int, rows: Sequence[int]) -> list[bytes | None]:
         try:

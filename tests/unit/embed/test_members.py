@@ -4,6 +4,7 @@ import tarfile
 import wave
 from collections import Counter
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +17,7 @@ from w2vb_ray.audio.ranges import Ranges
 from w2vb_ray.config.sections import AudioSection, SourceSection
 from w2vb_ray.embed import members
 from w2vb_ray.embed.read import read_unit
+from w2vb_ray.errors import SourceError
 from w2vb_ray.source import build_inventory
 
 from .rows import planned
@@ -289,3 +291,45 @@ def test_a_huge_part_is_read_some_cells_at_a_time(tmp_path, monkeypatch):
     found = read(rows[5:7])
     np.testing.assert_array_equal(found["6"][0], waves[6])
     assert largest <= 65_536 < 40 * 6044  # the footer
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".tar"])
+def test_any_damage_costs_rows_and_never_the_run(tmp_path, suffix):
+    rng = np.random.default_rng(5)
+    contents = [wav(noise(500, i)) for i in range(6)]
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".tar":
+        write_tar(path, {f"{i}.wav": data for i, data in enumerate(contents)})
+    else:
+        write_table(path, contents, part_rows=2)
+    whole = path.read_bytes()
+    reasons = Counter()
+    for _ in range(60):
+        data = bytearray(whole)
+        for position in rng.integers(0, len(data), rng.integers(1, 20)):
+            data[-position if rng.random() < 0.5 else position // 8] = rng.integers(256)
+        path.write_bytes(data[: rng.integers(len(data)) if rng.random() < 0.2 else None])
+        try:
+            rows = rows_of(path, "webdataset" if suffix == ".tar" else "parquet")
+        except SourceError:
+            reasons["no audio"] += 1
+        else:
+            reasons.update(reason for _, reason in read(rows).values())
+    assert len(reasons) > 1, reasons
+    assert reasons[None] > 30, "neighbours stay"
+
+
+def test_containers_of_any_store(tmp_path):
+    store = fsspec.filesystem("memory")
+    waves = [noise(2000 + i, i) for i in range(5)]
+    files = {
+        "webdataset": write_tar(tmp_path / "a.tar", {f"{i}.wav": wav(samples) for i, samples in enumerate(waves)}),
+        "parquet": write_table(tmp_path / "a.parquet", map(wav, waves)),
+    }
+    for source_format, file in files.items():
+        store.pipe_file(f"/members/{file.name}", file.read_bytes())
+        found = read(rows_of(f"memory://members/{file.name}", source_format))
+        assert len(found) == 5
+        for name, (samples, reason) in found.items():
+            assert reason is None
+            np.testing.assert_array_equal(samples, waves[int(name.removesuffix(".wav"))])
