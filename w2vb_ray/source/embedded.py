@@ -4,7 +4,7 @@ A container's version is the version of all its audio: neither a tar's headers n
 bytes of one member are still the same.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -17,9 +17,10 @@ from w2vb_ray.source import columns
 from w2vb_ray.source.jsonl import tabulated
 from w2vb_ray.source.listing import Entry
 from w2vb_ray.source.objects import OBJECT
-from w2vb_ray.source.rows import Column, Rows, flat
-from w2vb_ray.source.storable import as_text, storable
-from w2vb_ray.source.unify import stack
+from w2vb_ray.source.rows import Column, Pieces, Rows, flat
+from w2vb_ray.source.spill import Spill
+from w2vb_ray.source.storable import as_text, storable, storable_type
+from w2vb_ray.source.unify import common_types, conform, stack
 
 OBJECTS = pa.schema(
     [*OBJECT, *(INVENTORY.field(name) for name in ("container_uri", "container_part", "member_offset"))]
@@ -28,6 +29,7 @@ OBJECTS = pa.schema(
 
 FALLBACK_ID = "\0id"
 """A column of ids for rows to which the source gives none. Every part has it: a table needs a column to have rows."""
+_PIECE_ROWS = 65_536
 _OF_THE_ORIGINAL = ("start_s", "end_s", "offset_s")
 
 
@@ -37,6 +39,9 @@ class Part(NamedTuple):
     objects: pa.Table
     own: pa.Table
     num_skipped: int = 0
+
+
+NO_ROWS = Part(OBJECTS.empty_table(), pa.table({FALLBACK_ID: pa.array([], pa.string())}))
 
 
 class MemberRow(NamedTuple):
@@ -55,6 +60,8 @@ class MemberRow(NamedTuple):
 
 def part_of_tar(entry: Entry, rows: Sequence[MemberRow], num_skipped: int = 0) -> Part:
     """Rows of one tar as a part."""
+    if not rows:
+        return NO_ROWS._replace(num_skipped=num_skipped)
     is_missing = [row.num_bytes is None and row.offset is None for row in rows]
     objects = pa.table(
         [
@@ -73,8 +80,10 @@ def part_of_tar(entry: Entry, rows: Sequence[MemberRow], num_skipped: int = 0) -
     return Part(objects, own, num_skipped)
 
 
-def to_rows(parts: Iterable[Part], section: SourceSection, *, root: str, num_skipped: int, source_format: str) -> Rows:
-    """Parts one below the other.
+def to_pieces(
+    parts: Iterable[Part], section: SourceSection, *, root: str, num_skipped: int, source_format: str
+) -> Pieces:
+    """Parts one below the other. They are taken once, and set aside on disk.
 
     Times in a container are those of the longer recording that a clip was cut from, more often than not: they make
     segments only where `source.columns` names them.
@@ -82,31 +91,80 @@ def to_rows(parts: Iterable[Part], section: SourceSection, *, root: str, num_ski
     Raises:
         SourceError: no audio in any of them, or a column that is asked for and not there.
     """
-    parts = list(parts)
-    objects = pa.concat_tables([OBJECTS.empty_table(), *(part.objects for part in parts)])
-    num_skipped += sum(part.num_skipped for part in parts)
-    if not objects.num_rows:
+    seen = _Seen()
+    spill = Spill(table for part in parts for table in seen.tables(part))
+    num_skipped += seen.num_skipped
+    if not seen.num_rows:
         raise SourceError(
-            f"`source.uri`: {section.uri} holds no audio: looked into {len(parts)} file(s), and saw {num_skipped} "
+            f"`source.uri`: {section.uri} holds no audio: looked into {seen.num_parts} file(s), and saw {num_skipped} "
             "other members or files; `source.columns.audio` names its column (in a table) or suffix (in a tar)."
         )
-    own = stack([storable(part.own) for part in parts])
-    fallback, own = own[FALLBACK_ID], own.drop_columns([FALLBACK_ID])
+    types = pa.schema([pa.field(column.name, storable_type(column.type)) for column in common_types(seen.schemas)])
+    names = [name for name in types.names if name != FALLBACK_ID]
+    fields = _fields(names, section)
+
+    def read() -> Iterator[Rows]:
+        num_rows = 0
+        for objects, own in _piled(spill.read(), types):
+            found = {field: own[name] for field, name in fields.items()}
+            if seen.has_fallback_ids:
+                found["utterance_id"] = _filled(found.get("utterance_id"), own[FALLBACK_ID])
+            rows = Rows(
+                **{name: flat(objects[name]) for name in OBJECTS.names},
+                fields=found,
+                own=columns.own_columns(own.select(names), fields),
+                root=root,
+                num_skipped=0,
+                format=source_format,
+                first_row=num_rows,
+            )
+            for start in range(0, objects.num_rows, _PIECE_ROWS):
+                yield rows.slice(start, _PIECE_ROWS)
+            num_rows += objects.num_rows
+
+    return Pieces(read, num_skipped, source_format)
+
+
+class _Seen:
+    """What is known once all parts have passed."""
+
+    def __init__(self) -> None:
+        self.num_parts = self.num_rows = self.num_skipped = 0
+        self.has_fallback_ids = False
+        self.schemas: dict[pa.Schema, None] = {}
+
+    def tables(self, part: Part) -> tuple[pa.Table, pa.Table]:
+        """Both tables of a part, in types that can be stored."""
+        own = storable(part.own)
+        self.num_parts += 1
+        self.num_rows += own.num_rows
+        self.num_skipped += part.num_skipped
+        self.has_fallback_ids |= own[FALLBACK_ID].null_count < own.num_rows
+        self.schemas[own.schema] = None
+        return part.objects, own
+
+
+def _fields(names: list[str], section: SourceSection) -> dict[str, str]:
     given = {field: name for field, name in section.columns.items() if field != "audio"}
-    fields = columns.map_fields(own.column_names, section.model_copy(update={"columns": given}), section.uri)
-    for field in ("audio", "source_version", *(name for name in _OF_THE_ORIGINAL if name not in given)):
-        fields.pop(field, None)
-    found = {field: own[name] for field, name in fields.items()}
-    if fallback.null_count < len(fallback):
-        found["utterance_id"] = _filled(found.get("utterance_id"), fallback)
-    return Rows(
-        **{name: flat(objects[name]) for name in OBJECTS.names},
-        fields=found,
-        own=columns.own_columns(own, fields),
-        root=root,
-        num_skipped=num_skipped,
-        format=source_format,
-    )
+    fields = columns.map_fields(names, section.model_copy(update={"columns": given}), section.uri)
+    unwanted = {"audio", "source_version", *(name for name in _OF_THE_ORIGINAL if name not in given)}
+    return {field: name for field, name in fields.items() if field not in unwanted}
+
+
+def _piled(tables: Iterator[pa.Table], types: pa.Schema) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Parts together, up to some thousand rows: there may be many small ones."""
+    waiting: list[tuple[pa.Table, pa.Table]] = []
+    for objects in tables:
+        waiting.append((objects, conform(next(tables), types)))
+        if sum(objects.num_rows for objects, _ in waiting) >= _PIECE_ROWS:
+            yield _joined(waiting)
+            waiting = []
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(pairs: list[tuple[pa.Table, pa.Table]]) -> tuple[pa.Table, pa.Table]:
+    return pa.concat_tables([objects for objects, _ in pairs]), pa.concat_tables([own for _, own in pairs])
 
 
 def _filled(given: Column | None, fallback: Column) -> Column:

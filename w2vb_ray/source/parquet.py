@@ -19,11 +19,11 @@ from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.errors import AudioRejected, SourceError
 from w2vb_ray.source import columns, listing, paths, shards
 from w2vb_ray.source.access import not_found
-from w2vb_ray.source.embedded import FALLBACK_ID, OBJECTS, Part, to_rows
+from w2vb_ray.source.embedded import FALLBACK_ID, NO_ROWS, OBJECTS, Part, to_pieces
 from w2vb_ray.source.listing import Entry
 from w2vb_ray.source.objects import Objects
 from w2vb_ray.source.peek import Peek
-from w2vb_ray.source.rows import Rows, flat
+from w2vb_ray.source.rows import Pieces, flat
 from w2vb_ray.source.unify import stack
 
 DAMAGED = -1
@@ -60,7 +60,7 @@ def _first_table(peek: Peek) -> str | None:
     return None
 
 
-def read(section: SourceSection) -> Rows:
+def read(section: SourceSection) -> Pieces:
     """Every row of the tables at `source.uri`: a file, a glob, a folder, or what `datasets` saved to disk.
 
     Raises:
@@ -68,7 +68,7 @@ def read(section: SourceSection) -> Rows:
     """
     place = listing.locate(section.uri, section.storage)
     files, num_skipped = _files(place, section)
-    return to_rows(
+    return to_pieces(
         parts(files, place.root, section),
         section,
         root=place.root,
@@ -124,7 +124,7 @@ def audio_column(table: pa.Schema, asked: str | None) -> str | None:
 
 
 def _index(entry: Entry, root: str, section: SourceSection) -> Part:
-    found = [Part(OBJECTS.empty_table(), pa.table({FALLBACK_ID: pa.array([], pa.string())}))]
+    found = [NO_ROWS]
     row = 0
     try:
         fs = storage.filesystem(entry.uri, section.storage)
@@ -132,7 +132,7 @@ def _index(entry: Entry, root: str, section: SourceSection) -> Part:
         file = table_cells.open_table(ranges)
         audio = audio_column(file.schema, section.columns.get("audio"))
         if audio is None:
-            return found[0]._replace(num_skipped=1)
+            return NO_ROWS._replace(num_skipped=1)
         for part in file.parts(audio):
             found.append(Part(_objects(entry, part, row, audio, root, section), _own(part)))
             row += part.num_rows

@@ -16,10 +16,10 @@ from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.errors import SourceError
 from w2vb_ray.source import jsonl, lhotse, listing, shards, tar, webdataset
 from w2vb_ray.source.access import not_found, readable
-from w2vb_ray.source.embedded import MemberRow, Part, part_of_tar, to_rows
+from w2vb_ray.source.embedded import MemberRow, Part, part_of_tar, to_pieces
 from w2vb_ray.source.listing import Entry
 from w2vb_ray.source.peek import Peek
-from w2vb_ray.source.rows import Rows
+from w2vb_ray.source.rows import Pieces
 
 _CUTS = re.compile(r"cuts((?:\.[^./]+)?)\.jsonl(?:\.gz)?")
 _FIELD = "recording"
@@ -39,7 +39,7 @@ def recognises(peek: Peek) -> str | None:
     return f"{cuts[0][0]} and tars of recordings beside it" if both else None
 
 
-def read(section: SourceSection) -> Rows:
+def read(section: SourceSection) -> Pieces:
     """Every cut of the shards in the folder `source.uri`, or of those whose cuts a glob names.
 
     Raises:
@@ -54,7 +54,7 @@ def read(section: SourceSection) -> Rows:
     if not found:
         raise SourceError(f"`source.uri`: {section.uri} holds no cuts.*.jsonl.gz, but {len(seen)} other file(s).")
     by_cuts = {shard.cuts: shard for shard in found}
-    return to_rows(
+    return to_pieces(
         shards.in_threads(lambda cuts: _index(by_cuts[cuts], section), sorted(by_cuts)),
         section,
         root=place.root,

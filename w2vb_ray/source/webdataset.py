@@ -16,11 +16,11 @@ from w2vb_ray.audio.ranges import RangeFile, Ranges
 from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.errors import AudioRejected
 from w2vb_ray.source import identity, shards, tar
-from w2vb_ray.source.embedded import MemberRow, Part, part_of_tar, to_rows
+from w2vb_ray.source.embedded import MemberRow, Part, part_of_tar, to_pieces
 from w2vb_ray.source.folder import AUDIO_SUFFIXES, RAW_SUFFIXES
 from w2vb_ray.source.listing import Entry
 from w2vb_ray.source.peek import Peek
-from w2vb_ray.source.rows import Rows
+from w2vb_ray.source.rows import Pieces
 
 KEY = "__key__"
 _AHEAD_BYTES = 8 * 1024**2
@@ -62,14 +62,14 @@ def recognises(peek: Peek) -> str | None:
     return "the tars in it" if "tar" in suffixes and not suffixes & AUDIO_SUFFIXES else None
 
 
-def read(section: SourceSection) -> Rows:
+def read(section: SourceSection) -> Pieces:
     """Index the tars of `source.uri`.
 
     Raises:
         SourceError: no tar, a compressed tar, or no audio in any.
     """
     found = shards.find(section)
-    return to_rows(
+    return to_pieces(
         parts(found.entries, section),
         section,
         root=found.root,
