@@ -8,7 +8,7 @@ from fsspec.implementations.local import LocalFileSystem
 from w2vb_ray import storage
 from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.errors import SourceError
-from w2vb_ray.source import build_inventory, shards
+from w2vb_ray.source import build_inventory, embedded, shards
 
 from .tars import member, tar
 
@@ -217,3 +217,18 @@ def test_a_text_that_the_tar_does_not_hold_whole_is_no_text(tmp_path):
     _, rows = read(tmp_path)
     assert [row["__key__"] for row in rows] == ["a", "b"]
     assert not any(row.get("txt") for row in rows)
+
+
+def test_pieces_have_the_columns_and_types_of_the_whole(tmp_path, monkeypatch):
+    for number, columns in enumerate([{"n": 1}, {"text": "t"}, {"n": 0.5, "id": "given"}, {"n": None}]):
+        two = [member(f"{number}.flac", b"2")] if number == 3 else []
+        (tmp_path / f"{number}.tar").write_bytes(tar(*sample(str(number), **columns), *two))
+    _, whole = read(tmp_path)
+    monkeypatch.setattr(embedded, "_PIECE_ROWS", 1)
+    inventory, rows = read(tmp_path)
+    assert len(list(inventory.batches())) > 3
+    assert {batch.table.schema for batch in inventory.batches()} == {inventory.table.schema}
+    assert rows == whole
+    assert [row["n"] for row in rows] == [1.0, None, 0.5, None, None]
+    assert rows[2]["utterance_id"] == "given"
+    assert inventory.duplicates.to_pylist() == [f"{rows[3]['utterance_id']}#2"]
