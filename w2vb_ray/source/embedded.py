@@ -135,11 +135,14 @@ class _Seen:
 
     def tables(self, part: Part) -> tuple[pa.Table, pa.Table]:
         """Both tables of a part, in types that can be stored."""
-        own = storable(part.own)
+        empty = [column.name for column in part.own.schema if pa.types.is_null(column.type)]
+        own = storable(part.own.drop_columns(empty))
+        for name in empty:  # stays without a type, which another part may have
+            own = own.append_column(name, pa.nulls(part.own.num_rows))
         self.num_parts += 1
-        self.num_rows += own.num_rows
+        self.num_rows += part.objects.num_rows
         self.num_skipped += part.num_skipped
-        self.has_fallback_ids |= own[FALLBACK_ID].null_count < own.num_rows
+        self.has_fallback_ids |= own[FALLBACK_ID].null_count < part.own.num_rows
         self.schemas[own.schema] = None
         return part.objects, own
 
