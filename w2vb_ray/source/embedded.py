@@ -135,10 +135,10 @@ class _Seen:
 
     def tables(self, part: Part) -> tuple[pa.Table, pa.Table]:
         """Both tables of a part, in types that can be stored."""
-        empty = [column.name for column in part.own.schema if pa.types.is_null(column.type)]
-        own = storable(part.own.drop_columns(empty))
-        for name in empty:  # stays without a type, which another part may have
-            own = own.append_column(name, pa.nulls(part.own.num_rows))
+        own = part.own  # a column of nulls stays without a type, which another part may have
+        if typed := [column.name for column in own.schema if not pa.types.is_null(column.type)]:
+            stored = storable(own.select(typed))
+            own = pa.table({name: (stored if name in typed else own)[name] for name in own.column_names})
         self.num_parts += 1
         self.num_rows += part.objects.num_rows
         self.num_skipped += part.num_skipped
