@@ -21,12 +21,16 @@ INVENTORY = pa.schema(
         pa.field("utterance_id", pa.string(), nullable=False),
         pa.field("audio_uri", pa.string(), nullable=False),
         pa.field("source_version", pa.string(), nullable=False),
-        pa.field("source_bytes", pa.int64()),  # null: the object does not exist; -1: its size is not known
+        # null: the object does not exist; -1: its size is not known. Of a table's row: the mean of its part
+        pa.field("source_bytes", pa.int64()),
         pa.field("start_s", pa.float64()),  # null: from the beginning
         pa.field("end_s", pa.float64()),  # null: to the end
         pa.field("announced_duration_s", pa.float64()),  # null: not known before decoding
         pa.field("announced_sampling_rate", pa.int32()),  # only for headerless PCM
         pa.field("announced_num_channels", pa.int32()),  # only for headerless PCM
+        pa.field("container_uri", pa.string()),  # the object that holds the audio; null: `audio_uri` is one itself
+        pa.field("container_part", pa.int64()),  # of a table, see `audio.table_cells`; null: a tar
+        pa.field("member_offset", pa.int64()),  # row of the part, or byte of the tar where the member's data begins
         pa.field("language", pa.string(), nullable=False),
     ]
 )

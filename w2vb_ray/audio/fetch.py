@@ -54,7 +54,7 @@ def fetch(
     failure = ""
     for attempt in range(NUM_ATTEMPTS):
         if attempt:
-            time.sleep(random.uniform(0.5, 1.0) * BACKOFF_S * 2 ** (attempt - 1))
+            back_off(attempt)
         try:
             if s3_object.is_s3(filesystem):
                 data = s3_object.read(
@@ -79,6 +79,11 @@ def fetch(
         except TRANSIENT as err:
             failure = _describe(err)
     raise AudioRejected(RejectReason.UNREADABLE, f"{path}: {failure} ({NUM_ATTEMPTS} attempts)")
+
+
+def back_off(attempt: int) -> None:
+    """Wait before an attempt that is not the first: twice as long each time, and half of it at random."""
+    time.sleep(random.uniform(0.5, 1.0) * BACKOFF_S * 2 ** (attempt - 1))
 
 
 def _read(

@@ -18,9 +18,12 @@ class SourceSection(Section):
 
     uri: str
     """Folder, file or glob, local or any fsspec URL (`s3://bucket/prefix`)."""
-    format: Literal["auto", "folder", "manifest", "nemo", "common_voice", "kaldi", "lhotse"] = "auto"
-    """`auto` recognises lists of recordings by their files and columns, reads any other Parquet, CSV, TSV or JSONL
-    file as a manifest, and everything else as a folder of audio; the plan line says what it took."""
+    format: Literal[
+        "auto", "folder", "manifest", "nemo", "common_voice", "kaldi", "lhotse", "webdataset", "parquet", "shar"
+    ] = "auto"
+    """`auto` recognises lists of recordings, tars and tables with audio inside by their files and columns, reads any
+    other Parquet, CSV, TSV or JSONL file as a manifest, and everything else as a folder of audio; the plan line says
+    what it took."""
     language: str | None = None
     """A constant (`deu`), a column (`column:lang`) or a path template under `source.uri` (`path:{language}/`,
     `path:*/{language}/`). Unset: the `language` column when there is one, else `und`."""

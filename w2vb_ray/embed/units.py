@@ -43,7 +43,8 @@ class Measures:
     seconds: np.ndarray  # estimated audio
     num_bytes: np.ndarray  # of the object, 0 where not known
     start_s: np.ndarray  # NaN: from the beginning
-    is_whole: np.ndarray  # no segment
+    is_whole: np.ndarray  # an object, neither a segment nor a member of another
+    place: np.ndarray  # hash of what is read at once: the recording, or the part of a table that it lies in
 
     def numbered(self) -> "Measures":
         """Recordings by their first row, so that the order of the source decides between equals."""
@@ -94,7 +95,8 @@ class Planned:
             seconds=estimated_s(table),
             num_bytes=pc.fill_null(table["source_bytes"], 0).to_numpy().clip(min=0, max=_MAX_BYTES),
             start_s=pc.fill_null(table["start_s"], np.nan).to_numpy(),
-            is_whole=pc.and_(pc.is_null(table["start_s"]), pc.is_null(table["end_s"])).to_numpy(),
+            is_whole=_is_whole(table),
+            place=hashes(_place(table)),
         )
 
     def measures(self) -> Measures:
@@ -144,6 +146,16 @@ class Units(Sequence[pa.Table]):
         if isinstance(index, slice):
             return Units(self._planned, self._pieces[index])
         return self._planned.take(self._pieces[index])
+
+
+def _is_whole(table: pa.Table) -> np.ndarray:
+    inside = [pc.is_null(table[name]).to_numpy() for name in ("start_s", "end_s", "container_uri")]
+    return np.logical_and.reduce(inside)
+
+
+def _place(table: pa.Table) -> pa.ChunkedArray:
+    parts = pc.cast(table["container_part"], pa.string())
+    return pc.coalesce(pc.binary_join_element_wise(table["container_uri"], parts, "#"), table["audio_uri"])
 
 
 def estimated_s(planned: pa.Table) -> np.ndarray:
@@ -200,12 +212,13 @@ def _share(measures: Measures, pieces: list[np.ndarray], section: PlanSection, f
 def _starts(measures: Measures, rows: np.ndarray, section: PlanSection, fair_s: float) -> Iterator[int]:
     """Positions in `rows` where a unit begins: a new language, or a unit that is full.
 
-    A recording is only split where it must be, since each unit reads it again. Sums up to each row tell where a unit
-    ends without a look at the rows in it.
+    A recording, or a part of a table, is only split where it must be, since each unit reads it again. Sums up to each
+    row tell where a unit ends without a look at the rows in it.
     """
     recording, language = measures.recording[rows], measures.language[rows]
     is_first = np.append(True, recording[1:] != recording[:-1])
-    firsts = np.append(np.flatnonzero(is_first), len(rows))
+    place = measures.place[rows]
+    firsts = np.append(np.flatnonzero(np.append(True, place[1:] != place[:-1])), len(rows))
     languages = np.append(np.flatnonzero(language[1:] != language[:-1]) + 1, len(rows))
     seconds = measures.seconds[rows].clip(max=2 * section.unit_audio_s)  # one huge row must not swallow the others' sum
     size = measures.num_bytes[rows]

@@ -2,7 +2,7 @@
 
 from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.errors import SourceError
-from w2vb_ray.source import common_voice, folder, kaldi, lhotse, manifest
+from w2vb_ray.source import common_voice, folder, kaldi, lhotse, manifest, parquet, shar, webdataset
 from w2vb_ray.source.access import NothingThere
 from w2vb_ray.source.inventory import Batch, Inventory
 from w2vb_ray.source.recognise import recognise
@@ -50,5 +50,11 @@ def _read(section: SourceSection) -> Rows | Pieces:
             return manifest.read(section, manifest.NEMO)
         case "manifest":
             return manifest.read(section)
+        case "webdataset":
+            return webdataset.read(section)
+        case "parquet":
+            return parquet.read(section)
+        case "shar":
+            return shar.read(section)
         case _:
             return folder.read(section)

@@ -34,7 +34,12 @@ def _hashed(audio_uri: Column, start_s: Column, end_s: Column) -> pa.Array:
     else:
         segments = zip(audio_uri.to_pylist(), start_s.to_pylist(), end_s.to_pylist(), strict=True)
         keys = [uri if start is None and end is None else f"{uri}\0{start!r}\0{end!r}" for uri, start, end in segments]
-    return pa.array([blake2b(key.encode(), digest_size=_ID_BYTES).hexdigest() for key in keys], pa.string())
+    return pa.array([hashed_id(key) for key in keys], pa.string())
+
+
+def hashed_id(uri: str) -> str:
+    """The id of what has this URI and is no segment."""
+    return blake2b(uri.encode(), digest_size=_ID_BYTES).hexdigest()
 
 
 def segment_versions(version: Column, start_s: Column, end_s: Column) -> Column:

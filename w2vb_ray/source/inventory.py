@@ -137,6 +137,7 @@ def assemble(rows: Rows, section: SourceSection) -> pa.Table:
         duration_s,
         sampling_rate,
         num_channels,
+        *_members(rows),
         languages,
     ]
     own = [*storable(rows.own).columns, *captured.columns]
@@ -154,6 +155,12 @@ def _young(rows: Rows, min_age_s: float) -> np.ndarray:
         return np.zeros(len(rows.audio_uri), np.bool_)
     age_s = pc.abs(pc.subtract(rows.modified_s, time.time()))
     return pc.fill_null(pc.less(age_s, min_age_s), False).to_numpy(zero_copy_only=False)
+
+
+def _members(rows: Rows) -> list[pa.Array]:
+    columns = {name: getattr(rows, name) for name in ("container_uri", "container_part", "member_offset")}
+    nothing = {name: pa.nulls(len(rows.audio_uri), INVENTORY.field(name).type) for name in columns}
+    return [nothing[name] if column is None else column for name, column in columns.items()]
 
 
 def _times(rows: Rows, section: SourceSection) -> tuple[Column, Column, Column]:

@@ -34,14 +34,20 @@ def parse(lines: Iterable[bytes], name: str, convert: Convert | None = None) -> 
 
 def chunks(lines: Iterable[bytes], name: str, convert: Convert | None = None) -> Iterator[pa.Table]:
     """The same in pieces of some thousand lines; each has the keys seen so far, in the types of its own values."""
-    rows = _objects(lines, name) if convert is None else map(convert, _objects(lines, name))
+    rows = objects(lines, name)
+    return tabulated(rows if convert is None else map(convert, rows))
+
+
+def tabulated(rows: Iterator[dict[str, Any]]) -> Iterator[pa.Table]:
+    """The same of JSON objects."""
     keys: dict[str, None] = {}
     while chunk := list(islice(rows, _CHUNK_ROWS)):
         keys |= dict.fromkeys(key for row in chunk for key in row)
         yield pa.table({key: _array([row.get(key) for row in chunk]) for key in keys})
 
 
-def _objects(lines: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
+def objects(lines: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
+    """The object of every line that is not blank. Raises SourceError like `parse`."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

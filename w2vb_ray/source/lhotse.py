@@ -42,7 +42,7 @@ def read(section: SourceSection) -> Pieces:
 def _row(cut: dict[str, Any]) -> dict[str, Any]:
     """One cut as flat columns."""
     recording = _mapping(cut.get("recording"))
-    row = {"utterance_id": cut.get("id"), "recording_id": recording.get("id"), **_described(cut)}
+    row = {"utterance_id": cut.get("id"), "recording_id": recording.get("id"), **described(cut)}
     try:
         row |= {"audio_uri": _file(cut, recording), **_times(cut, recording)}
     except AudioRejected as rejected:
@@ -50,7 +50,7 @@ def _row(cut: dict[str, Any]) -> dict[str, Any]:
     return dict.fromkeys(_COLUMNS) | row
 
 
-def _described(cut: Mapping[str, Any]) -> dict[str, Any]:
+def described(cut: Mapping[str, Any]) -> dict[str, Any]:
     """What the supervisions and the custom fields say. What supervisions do not agree on is null."""
     supervisions = [_mapping(one) for one in _sequence(cut.get("supervisions"))]
     supervisions.sort(key=lambda one: float(_number(one.get("start")) or 0.0))

@@ -146,6 +146,12 @@ def folders_in(root: str) -> Iterator[str]:
         yield from (printable(entry.path) for entry in entries if not hidden_name(entry.name) and _is_folder(entry))
 
 
+def files_in(root: str) -> Iterator[str]:
+    """Names of visible files directly in a local folder; none where it cannot be listed."""
+    with suppress(OSError), os.scandir(root) as entries:
+        yield from (printable(entry.name) for entry in entries if not hidden_name(entry.name) and not _is_folder(entry))
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()

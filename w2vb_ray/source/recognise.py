@@ -3,10 +3,13 @@
 from typing import NamedTuple
 
 from w2vb_ray.config.sections import SourceSection
-from w2vb_ray.source import common_voice, kaldi, lhotse, nemo
+from w2vb_ray.source import common_voice, kaldi, lhotse, nemo, parquet, shar, webdataset
 from w2vb_ray.source.peek import Peek
 
 _FORMATS = {
+    "shar": shar.recognises,
+    "webdataset": webdataset.recognises,
+    "parquet": parquet.recognises,
     "kaldi": kaldi.recognises,
     "lhotse": lhotse.recognises,
     "common_voice": common_voice.recognises,

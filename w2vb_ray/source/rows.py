@@ -33,6 +33,19 @@ class Rows:
     reason: pa.Array | None = None
     """Why the row cannot be embedded, where the source alone can tell; null where it cannot."""
     detail: pa.Array | None = None
+    container_uri: pa.Array | None = None
+    """Of audio inside other objects, with `container_part` and `member_offset`; see `schema.INVENTORY`."""
+    container_part: pa.Array | None = None
+    member_offset: pa.Array | None = None
+
+    @property
+    def paths(self) -> Column:
+        """What path templates look at: the URIs, each container being the folder of its members."""
+        if self.container_uri is None:
+            return self.audio_uri
+        pairs = zip(self.audio_uri.to_pylist(), self.container_uri.to_pylist(), strict=True)
+        paths = [uri if within is None else f"{within}/{uri[len(within) + 1 :]}" for uri, within in pairs]
+        return pa.array(paths, pa.string())
 
     def slice(self, start: int, length: int) -> "Rows":
         """Some of the rows."""

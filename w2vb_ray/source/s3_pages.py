@@ -60,6 +60,14 @@ def first_folders(fs: AbstractFileSystem, path: str) -> list[str]:
     return [folder["Prefix"][len(prefix) :].rstrip("/") for folder in page.get("CommonPrefixes", [])]
 
 
+def first_files(fs: AbstractFileSystem, path: str) -> list[str]:
+    """Names of objects directly in `bucket/folder` that the first page of a listing shows."""
+    bucket, key, _ = cast(Any, fs).split_path(path)
+    prefix = f"{key}/" if key else ""
+    page = _Listing(fs, bucket, prefix).page(_Range("", None), prefix, "/")
+    return [name for info in page.get("Contents", []) if (name := info["Key"][len(prefix) :])]
+
+
 def _ranges(after: str, folders: list[str]) -> list[_Range]:
     """The keys after one, cut at up to `NUM_RANGES` folders."""
     later = sorted(folder for folder in folders if folder > after)

@@ -24,6 +24,9 @@ def inventory(rows, own=(OWN,)):
             "announced_duration_s": row.get("duration"),
             "announced_sampling_rate": row.get("rate"),
             "announced_num_channels": None,
+            "container_uri": row.get("container"),
+            "container_part": row.get("part"),
+            "member_offset": row.get("offset"),
             "language": row.get("language", "eng"),
             "text": f"text of {row['id']}",
         }
