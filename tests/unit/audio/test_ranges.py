@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from w2vb_ray import storage
-from w2vb_ray.audio import ranges as module
+from w2vb_ray.audio import fetch
 from w2vb_ray.audio.ranges import RangeFile, Ranges
 from w2vb_ray.errors import AudioRejected
 
@@ -45,7 +45,7 @@ def path(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
-    monkeypatch.setattr(module, "BACKOFF_S", (0.0, 0.0))
+    monkeypatch.setattr(fetch, "BACKOFF_S", 0.0)
 
 
 def open_ranges(path, store=None):
