@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
+SEEDS ?= 1 2 3
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-s3-ceph lint bench clean
+.PHONY: demo test chaos test-s3-ceph lint bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m jobs.embed conf/embed/demo.yaml sink.uri=$(DEMO)
@@ -17,6 +18,10 @@ test: $(VENV)/.installed-test
 # The S3 tests against a real store: Ceph's gateway, from Debian's packages (root installs them, 400 MB).
 test-s3-ceph: $(VENV)/.installed-test
 	$(BIN)/python -m tests.ceph
+
+# Processes and nodes killed at seeded moments, on files and on S3; its last line is a summary.
+chaos: $(VENV)/.installed-test
+	$(BIN)/python -m tests.chaos $(SEEDS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
