@@ -44,6 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="w2vb-scale-") as name:
         folder = Path(name)
         checkpoint = tiny_checkpoint(folder / "checkpoint")
+        _run(options.rows[0], folder / "warm-up", checkpoint, options.unit_utterances)  # cold files cost half a start
         for num_rows in options.rows:
             with console.status(f"embedding {num_rows:,} utterances"):
                 rows.append(_run(num_rows, folder / str(num_rows), checkpoint, options.unit_utterances))
