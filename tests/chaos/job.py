@@ -1,0 +1,87 @@
+"""Starts the real job on the cluster of a seed, kills it, pauses it, and says how it ended."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .cluster import ROOT
+from .corpus import Corpus, Place
+
+
+class Driver:
+    """One process of the job.
+
+    Args:
+        command: how it is started.
+        log: where its output goes.
+    """
+
+    def __init__(self, command: Sequence[str], log: Path) -> None:
+        self.log = log
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def send(self, number: signal.Signals) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def wait(self, timeout_s: float = 150.0) -> int | None:
+        """Exit code; None for a driver that hung, which is killed."""
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            return None
+
+    def tail(self, num_lines: int = 12) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-num_lines:])
+
+
+class Job:
+    """The job of one seed: same source, same sink, however often it runs.
+
+    Args:
+        corpus: its source.
+        sink: where its tables go, as the job sees it.
+        folder: for configuration and logs.
+        address: of the Ray cluster.
+        lease_s: `sink.lease_s`.
+    """
+
+    def __init__(self, corpus: Corpus, sink: Place, folder: Path, address: str, lease_s: float) -> None:
+        self._folder = folder
+        self.frames = corpus.scenario.frames
+        self.codes: list[str] = []
+        self._conf = folder / "conf.yaml"
+        scenario = corpus.scenario
+        source = {"uri": corpus.uri, "storage": dict(corpus.place.options)}
+        if not scenario.manifest:
+            source["language"] = "path:{language}/"
+        conf = {
+            "source": source,
+            "cluster": {"address": address, "num_encoders": 1, "cpus_per_encoder": 1},
+            "encoder": {"device": "cpu"},
+            "plan": {"unit_utterances": scenario.unit_utterances},
+            "sink": {
+                "uri": sink.uri,
+                "storage": dict(sink.options),
+                "commit_files": scenario.commit_files,
+                "max_reject_fraction": 1.0,
+                "lease_s": lease_s,
+            },
+        }
+        self._conf.write_text(json.dumps(conf))  # JSON is YAML
+
+    def start(self, where: str = "") -> Driver:
+        """Start a run; `where` names the machine that it believes to be on, this one unless given."""
+        module = ["tests.chaos.elsewhere", where] if where else ["jobs.embed"]
+        command = [sys.executable, "-m", *module, str(self._conf), f"sink.frames={str(self.frames).lower()}"]
+        return Driver(command, self._folder / f"run{len(list(self._folder.glob('run*.log'))) + 1:02d}.log")
