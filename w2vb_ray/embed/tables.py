@@ -110,6 +110,10 @@ class Table:
             actions, mode="append", schema=delta.schema(), partition_by=PARTITION, commit_properties=commit
         )
 
+    def restore(self, version: int, commit: CommitProperties) -> None:
+        """Make the rows those of an earlier version, with a new commit."""
+        self._loaded().restore(version, commit_properties=commit)
+
     def files(self) -> list[DataFile]:
         """The live files of the snapshot."""
         if self.delta is None:

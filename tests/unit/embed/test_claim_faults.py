@@ -12,6 +12,7 @@ from w2vb_ray.errors import TableHeld, W2vbError
 
 from .sink import (
     DEAD,
+    ELSEWHERE,
     LAYOUTS,
     WIDER,
     Died,
@@ -20,6 +21,26 @@ from .sink import (
     log,
     open_tables,
 )
+
+def test_a_run_that_was_overtaken_before_it_held_every_table_takes_none_back(driver):
+    slow, quick = driver("slow", lease_s=0.0), driver("quick")
+    slow.claim._holder = quick.claim._holder = ELSEWHERE.to_json()
+    assert driver("first", DEAD).hold()
+    for run in (slow, quick):
+        for table in run.tables.values():
+            table.reload()
+
+    def overtake():
+        quick.tables[UTTERANCES].reload()
+        assert quick.hold()
+        quick.commit(["x"], ["r"])
+
+    slow.tables[REJECTS].script = [overtake]  # between its claim in `utterances` and that in `rejects`
+    with pytest.raises(TableHeld, match="quick"):
+        slow.hold()
+    quick.commit(["y"], ["s"])
+    assert (held_by(driver.folder), held_by(driver.folder, REJECTS)) == (["x", "y"], ["r", "s"])
+
 
 # Lost replies, stores that are away for a moment, crashes
 
