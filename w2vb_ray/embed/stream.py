@@ -1,5 +1,6 @@
 """Descriptors as Ray Data delivers them, without ever blocking the driver: it must renew its claim and hear Ctrl-C."""
 
+import logging
 import queue
 import threading
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ class _End:
 def descriptors(dataset: Dataset, tick_s: float = 0.5) -> Iterator[dict[str, Any] | None]:
     """Rows of a dataset as they stream out, and None whenever `tick_s` pass without one.
 
-    The dataset runs in its own thread; an exception in it is raised here.
+    The dataset runs in its own thread; an exception in it is raised here. Whoever stops before the end leaves that
+    thread behind, until the process ends.
     """
     results: queue.Queue[dict[str, Any] | _End] = queue.Queue()
 
@@ -33,14 +35,19 @@ def descriptors(dataset: Dataset, tick_s: float = 0.5) -> Iterator[dict[str, Any
         results.put(_End(error))
 
     threading.Thread(target=consume, name="descriptors", daemon=True).start()
-    while True:
-        try:
-            item = results.get(timeout=tick_s)
-        except queue.Empty:
-            yield None
-            continue
-        if isinstance(item, _End):
-            if item.error is not None:
-                raise item.error
-            return
-        yield item
+    try:
+        while True:
+            try:
+                item = results.get(timeout=tick_s)
+            except queue.Empty:
+                yield None
+                continue
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item
+    except GeneratorExit:
+        # It finds Ray gone under it, which is how this run wants it, and would print a page about that.
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        raise
