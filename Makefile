@@ -1,10 +1,11 @@
-# make demo, make test, make lint, make bench. All of them make what they need in $(VENV) first.
+# make demo, make test, make lint, make bench, make chaos, make simulate. All of them make what they need in $(VENV) first.
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
 BIN := $(VENV)/bin
+SEEDS ?= 1-10
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench chaos simulate clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m jobs.embed conf/embed/demo.yaml sink.uri=$(DEMO)
@@ -23,6 +24,12 @@ lint: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.embed
 	$(BIN)/python -m benchmarks.encoder --quick
+
+chaos: $(VENV)/.installed-test
+	$(BIN)/python -m tests.chaos $(SEEDS)
+
+simulate: $(VENV)/.installed-test
+	$(BIN)/python -m tests.chaos.simulate $(SEEDS)
 
 clean:
 	rm -rf demo build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis

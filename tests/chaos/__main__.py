@@ -11,6 +11,7 @@ from pathlib import Path
 from .bench import Bench
 from .play import Outcome, Play
 from .scenario import scenario
+from .seeds import parse_seeds, say
 
 NAMES = {
     "lost": "lost",
@@ -19,24 +20,10 @@ NAMES = {
     "unreconciled": "unreconciled",
     "fence": "fences broken",
     "failed": "unexpected ends",
+    "noisy": "tracebacks",
     "stuck": "stuck",
     "restless": "restless reruns",
 }
-
-
-def say(line: str) -> None:
-    """One line, at once: a series of seeds takes hours."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def seeds(texts: list[str]) -> list[int]:
-    """`1 2 3`, `1-200`, `1,5,9`."""
-    found: list[int] = []
-    for text in " ".join(texts).replace(",", " ").split():
-        first, _, last = text.partition("-")
-        found += range(int(first), int(last or first) + 1)
-    return found
 
 
 def play(numbers: list[int], folder: Path) -> list[Outcome]:
@@ -74,7 +61,7 @@ def main() -> int:
     parser.add_argument("seeds", nargs="+", help="numbers and ranges: 1 2 3, 1-200")
     parser.add_argument("--list", action="store_true", help="only say what would happen")
     arguments = parser.parse_args()
-    numbers = seeds(arguments.seeds)
+    numbers = parse_seeds(arguments.seeds)
     if arguments.list:
         say("\n".join(map(str, map(scenario, numbers))))
         return 0

@@ -23,7 +23,7 @@ class RayCluster:
         # Its own folder and token, so that it and another Ray of this machine do not find each other.
         self._folder = tempfile.TemporaryDirectory(prefix="chaos-ray-", dir="/tmp", ignore_cleanup_errors=True)
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        os.environ |= {**token, "RAY_TMPDIR": self._folder.name, "RAY_DISABLE_IMPORT_WARNING": "1"}
+        os.environ |= {**token, "RAY_TMPDIR": self._folder.name, "RAY_USAGE_STATS_ENABLED": "0"}
         os.environ["PYTHONPATH"] = str(ROOT)
         from ray.cluster_utils import Cluster
 

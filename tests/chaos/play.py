@@ -171,4 +171,6 @@ class Play:
         if code not in allowed:
             problem = f"{what}: {'hung' if code is None else f'exit {code}'}, see {driver.log}\n{driver.tail()}"
             self._outcome.findings.add("failed", problem)
+        if code in (HELD, INTERRUPTED) and "Traceback" in driver.log.read_text():
+            self._outcome.findings.add("noisy", f"{what}: exit {code} with a traceback, see {driver.log}")
         return code

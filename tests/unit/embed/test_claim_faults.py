@@ -22,6 +22,7 @@ from .sink import (
     open_tables,
 )
 
+
 def test_a_run_that_was_overtaken_before_it_held_every_table_takes_none_back(driver):
     slow, quick = driver("slow", lease_s=0.0), driver("quick")
     slow.claim._holder = quick.claim._holder = ELSEWHERE.to_json()
