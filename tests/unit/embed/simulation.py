@@ -25,7 +25,7 @@ from w2vb_ray.embed import claim as claim_module
 from w2vb_ray.embed import holder as holder_module
 from w2vb_ray.embed.claim import Claim
 from w2vb_ray.embed.holder import Holder
-from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Table, add_action, remove_action
+from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, DataFile, Table, add_action, remove_action
 from w2vb_ray.errors import TableHeld, W2vbError
 
 from .sink import LAYOUTS, LAYOUTS_WITH_FRAMES, NAMES, WIDER, Died, data_file
@@ -317,7 +317,7 @@ class Run:
             for name in before.tables if before else ():
                 actions[name].append(remove_action(data_file(before.file)))
             for name in tables:
-                actions[name].append(add_action(data_file(row.file)))
+                actions[name].append(add_action(self._write_file(name, row.file)))
             self.batch[id_] = row
         landed = self.num_landed
         try:
@@ -331,6 +331,14 @@ class Run:
             assert self.num_landed == landed, "told that it failed, but its batch is there"
             raise
         assert self.num_landed == landed + 1, "told that the batch is there, but it is not, or twice"
+
+    def _write_file(self, name: str, file_name: str) -> DataFile:
+        """An empty file: undoing a batch looks whether the files that come back are still there."""
+        file = data_file(file_name)
+        place = self._world.folder / name / file.path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+        return file
 
 
 class FailingTable(Table):
