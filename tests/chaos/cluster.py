@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 NUM_NODES = 2
 _GIB = 1024**3
 # Two drivers at a time, each with an encoder and room to read and write beside it.
-_NODE = {"num_cpus": 3, "memory": 6 * _GIB, "object_store_memory": 150 * 1024**2}
+_NODE = {"num_cpus": 2, "memory": 6 * _GIB, "object_store_memory": 150 * 1024**2}
 _HEAD = {"num_cpus": 0, "memory": _GIB, "object_store_memory": 100 * 1024**2, "include_dashboard": False}
 ENCODER, WORKERS = ("EncodeUnits",), ("read_units", "write_units")
 

@@ -61,6 +61,7 @@ class World:
         self.frames = False
         self.rows: dict[str, Row] = {}  # what the batches that count have made of each id
         self.holder: Run | None = None
+        self.num_batches = 0
         self.late: list[Callable[[], None]] = []  # writes that are still on their way
         self.depth = 0  # drivers that stand still inside a write
         self.calm = False
@@ -141,6 +142,7 @@ class World:
         run.released = kind == "release"
         if kind == "batch":
             self.rows |= run.batch
+            self.num_batches += 1
             run.num_landed += 1
 
     def _holds(self, run: "Run") -> bool:
@@ -218,7 +220,7 @@ class Row:
 
     file: str
     version: int
-    tables: tuple[str, ...]
+    tables: frozenset[str]
 
 
 class Run:
@@ -234,6 +236,7 @@ class Run:
         self.frames = world.frames
         self.wide = world.draw.random() < 0.3
         self._tables = {name: FailingTable(world, name) for name in NAMES}
+        self._num_batches = world.num_batches  # that its snapshots hold
         self._claim = Claim(self._tables, run_id, LEASE_S)
         self._claim._holder = Holder(self.machine, self.machine, self.pid, "1").to_json()
         self._attempts = 0
@@ -270,6 +273,7 @@ class Run:
         if self._attempts:
             for table in self._tables.values():
                 table.reload()
+            self._num_batches = self._world.num_batches
         self._attempts += 1
         if self._attempts > PLAN_ATTEMPTS:
             raise TableHeld("other runs keep taking these tables")
@@ -283,8 +287,10 @@ class Run:
                 id_, _, version = _file_name(file.path).split("~")
                 before = self._found.get(id_)
                 assert before is None or name == FRAMES, f"{id_} is in two tables, or twice in one"
-                tables = (*(before.tables if before else ()), name)
+                tables = (before.tables if before else frozenset()) | {name}
                 self._found[id_] = Row(_file_name(file.path), int(version), tables)
+        if self._num_batches == self._world.num_batches:
+            assert self._found == self._world.rows, "planned on rows that no batch has made, or without some"
         self._todo = [id_ for id_, version in self._versions.items() if not self._is_done(id_, version)]
         if not self._todo:
             self._claim.release()
@@ -312,9 +318,9 @@ class Run:
         for id_ in rows:
             before = self._found.get(id_)
             refused = self._world.draw.random() < 0.3
-            tables = (REJECTS,) if refused else (UTTERANCES, FRAMES) if self.frames else (UTTERANCES,)
-            row = Row(f"{id_}~{self.run_id}~{self._versions[id_]}", self._versions[id_], tables)
-            for name in before.tables if before else ():
+            tables = [REJECTS] if refused else [UTTERANCES, FRAMES] if self.frames else [UTTERANCES]
+            row = Row(f"{id_}~{self.run_id}~{self._versions[id_]}", self._versions[id_], frozenset(tables))
+            for name in sorted(before.tables) if before else ():
                 actions[name].append(remove_action(data_file(before.file)))
             for name in tables:
                 actions[name].append(add_action(self._write_file(name, row.file)))
