@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -65,6 +66,7 @@ def main() -> int:
     if arguments.list:
         say("\n".join(map(str, map(scenario, numbers))))
         return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is stopped
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     outcomes = play(numbers, folder)

@@ -30,16 +30,18 @@ class Findings:
         self.problems.append(f"{kind}: {problem}")
 
 
-def check_tables(corpus: Corpus, sink: Place, reference: Mapping[str, np.ndarray], *, frames: bool) -> Findings:
+def check_tables(
+    found: Findings, corpus: Corpus, sink: Place, reference: Mapping[str, np.ndarray], *, frames: bool
+) -> None:
     """Compare the tables with what the corpus holds.
 
     Args:
+        found: where to note what is wrong.
         corpus: the source as it is now.
         sink: the tables, as this process reaches them.
         reference: embedding of each content in a run that nothing disturbed.
         frames: the runs since the last change of the corpus kept frames.
     """
-    found = Findings()
     utterances = jobs.table(sink.uri, UTTERANCES, **sink.options)
     rejects = jobs.table(sink.uri, REJECTS, **sink.options)
     _each_once(found, corpus, utterances, rejects)
@@ -54,7 +56,6 @@ def check_tables(corpus: Corpus, sink: Place, reference: Mapping[str, np.ndarray
         found.add("fence", problem)
     for problem in _reports(sink):
         found.add("unreconciled", problem)
-    return found
 
 
 def _each_once(found: Findings, corpus: Corpus, utterances: pa.Table, rejects: pa.Table) -> None:

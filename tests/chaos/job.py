@@ -59,7 +59,7 @@ class Job:
     def __init__(self, corpus: Corpus, sink: Place, folder: Path, address: str, lease_s: float) -> None:
         self._folder = folder
         self.frames = corpus.scenario.frames
-        self.codes: list[str] = []
+        self._drivers: list[Driver] = []
         self._conf = folder / "conf.yaml"
         scenario = corpus.scenario
         source = {"uri": corpus.uri, "storage": dict(corpus.place.options)}
@@ -84,4 +84,12 @@ class Job:
         """Start a run; `where` names the machine that it believes to be on, this one unless given."""
         module = ["tests.chaos.elsewhere", where] if where else ["jobs.embed"]
         command = [sys.executable, "-m", *module, str(self._conf), f"sink.frames={str(self.frames).lower()}"]
-        return Driver(command, self._folder / f"run{len(list(self._folder.glob('run*.log'))) + 1:02d}.log")
+        driver = Driver(command, self._folder / f"run{len(self._drivers) + 1:02d}.log")
+        self._drivers.append(driver)
+        return driver
+
+    def stop(self) -> None:
+        """Kill what still runs."""
+        for driver in self._drivers:
+            driver.send(signal.SIGKILL)
+            driver.process.wait()

@@ -1,4 +1,4 @@
-"""Plays a scenario: runs under their faults, runs until one ends with 0, one that must do nothing, the check."""
+"""Plays a scenario: runs under their faults, then runs in peace until one has nothing to do, then the check."""
 
 import signal
 import time
@@ -58,20 +58,20 @@ class Play:
 
     def run(self) -> Outcome:
         started = time.monotonic()
-        for act in self._scenario.acts:
-            for edit in act.edits:
-                self._corpus.edit(edit)
-                self._job.frames |= edit is Edit.FRAMES
-            self._play(act)
-            if self._scenario.on_s3:
+        try:
+            for act in self._scenario.acts:
+                for edit in act.edits:
+                    self._corpus.edit(edit)
+                    self._job.frames |= edit is Edit.FRAMES
+                self._play(act)
                 self._bench.gate.forget()
-            self._bench.cluster.mend()
-        self._until_done()
-        self._nothing_to_do()
-        found = check_tables(self._corpus, self._seen, self._bench.reference, frames=self._job.frames)
-        self._outcome.findings.counts += found.counts
-        self._outcome.findings.problems += found.problems
-        self._bench.empty(self._seen)
+                self._bench.cluster.mend()
+            if self._settle():
+                findings = self._outcome.findings
+                check_tables(findings, self._corpus, self._seen, self._bench.reference, frames=self._job.frames)
+        finally:
+            self._job.stop()
+            self._bench.empty(self._seen)
         self._outcome.seconds = time.monotonic() - started
         return self._outcome
 
@@ -87,9 +87,11 @@ class Play:
             case Fault.KILL_DRIVER:
                 driver.send(signal.SIGKILL)
                 watch.let(Verdict.DROP)
-                self._ended(act.fault, driver, {KILLED})
+                self._ended(act.fault, driver, {KILLED, DONE})
             case Fault.KILL_ENCODER | Fault.KILL_WORKER:
-                self._bench.cluster.kill_process(ENCODER if act.fault is Fault.KILL_ENCODER else WORKERS)
+                titles = ENCODER if act.fault is Fault.KILL_ENCODER else WORKERS
+                if not self._bench.cluster.kill_process(titles):
+                    self._outcome.struck.pop()  # none was at work
                 watch.let(Verdict.PASS)
                 self._ended(act.fault, driver, {DONE})
             case Fault.KILL_NODE:
@@ -148,17 +150,20 @@ class Play:
             late.let(Verdict.PASS)
         return code
 
-    def _until_done(self) -> None:
+    def _settle(self) -> bool:
+        """Runs that nothing strikes: one ends with 0, the one after it has nothing to do. Whether it came to that."""
+        done = False
         for _ in range(ATTEMPTS):
-            if self._ended("no fault", self._job.start(), {DONE, HELD}) == DONE:
-                return
+            driver = self._job.start()
+            code = self._ended("rerun" if done else "no fault", driver, {DONE, HELD})
+            if code == DONE and "nothing to do" in driver.log.read_text():
+                return True
+            if code == DONE and done:
+                self._outcome.findings.add("restless", f"the rerun found something to do:\n{driver.tail()}")
+                return True
+            done = code == DONE
         self._outcome.findings.add("stuck", f"{ATTEMPTS} runs without a fault, and none ended with 0")
-
-    def _nothing_to_do(self) -> None:
-        driver = self._job.start()
-        self._ended("rerun", driver, {DONE})
-        if "nothing to do" not in driver.log.read_text():
-            self._outcome.findings.add("restless", f"the rerun found something to do: {driver.tail()}")
+        return False
 
     def _watch(self, moment: Moment) -> Watch:
         gate = self._bench.gate if self._scenario.on_s3 else None
