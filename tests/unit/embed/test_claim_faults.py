@@ -184,6 +184,18 @@ def test_undoing_brings_back_what_the_half_batch_took_out(driver, zombie):
     assert held_by(driver.folder, REJECTS) == ["r"]
 
 
+@pytest.mark.parametrize("fault", ["refuse", "lose"])
+def test_undoing_survives_what_every_commit_does(driver, zombie, fault):
+    zombie.commit(["w"], ["wr"], ["wf"])
+    dies(zombie, at=UTTERANCES)
+    run_b = driver("b")
+    run_b.tables[REJECTS].script = [None, fault]  # its claim, then the undo
+    assert run_b.hold()
+    run_b.commit(["x"], ["xr"], ["xf"])
+    assert [held_by(driver.folder, name) for name in (UTTERANCES, REJECTS)] == [["w", "x"], ["wr", "xr"]]
+    assert [kind for run_id, kind, _ in log(driver.folder, REJECTS) if run_id == "b"] == ["claim", "undo", "batch"]
+
+
 def test_the_one_that_undoes_may_die_too(driver, zombie):
     zombie.commit(["w"], ["wr"], ["wf"])
     dies(zombie, at=UTTERANCES)
