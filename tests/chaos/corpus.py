@@ -121,7 +121,7 @@ class Corpus:
         broken = [path for path in self.contents if path not in fine]
         match edit:
             case Edit.ADD:
-                for _ in range(self._draw.randint(1, 6)):
+                for _ in range(self._draw.randint(4, 10)):
                     self._add(self._clip())
             case Edit.CHANGE:
                 for path in self._some(fine):
@@ -172,7 +172,7 @@ class Corpus:
         return self._draw.choice(self._clips)
 
     def _some(self, paths: list[str]) -> list[str]:
-        return self._draw.sample(paths, min(len(paths), self._draw.randint(1, 4)))
+        return self._draw.sample(paths, min(len(paths), self._draw.randint(2, 6)))
 
     def _add(self, data: bytes) -> None:
         self._number += 1

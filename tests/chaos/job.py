@@ -32,7 +32,7 @@ class Driver:
         if self.process.poll() is None:
             self.process.send_signal(number)
 
-    def wait(self, timeout_s: float = 150.0) -> int | None:
+    def wait(self, timeout_s: float = 300.0) -> int | None:
         """Exit code; None for a driver that hung, which is killed."""
         try:
             return self.process.wait(timeout_s)

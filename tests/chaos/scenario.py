@@ -69,7 +69,8 @@ class Act:
         edits: what happens to the corpus before it.
         fault: what strikes the run.
         moment: when.
-        landing: log write of the next run before which a write on its way arrives; 0: after that run.
+        landing: log write of the next run before which a held write arrives; 0: after that run. Of two drivers at once
+            the first one's write is held until the second has ended, or not at all (0).
     """
 
     edits: tuple[Edit, ...]
@@ -79,8 +80,12 @@ class Act:
 
     def __str__(self) -> str:
         edits = f"{', '.join(self.edits)}; " if self.edits else ""
-        late = f" (a held write lands before log write {self.landing} of the next run)" if self.landing else ""
-        return f"[{edits}{self.fault} {self.moment}{late}]"
+        held = ""
+        if self.landing and self.fault is Fault.SECOND:
+            held = " (which is held until the second has ended)"
+        elif self.landing:
+            held = f" (which lands before log write {self.landing} of the next run)"
+        return f"[{edits}{self.fault} {self.moment}{held}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,20 +127,23 @@ def scenario(seed: int) -> Scenario:
 
 def _act(draw: random.Random, number: int, on_s3: bool, manifest: bool) -> Act:
     fault = draw.choice([fault for fault in Fault if on_s3 or not fault.needs_gate])
-    moment = _moment(draw, fault, on_s3)
+    moment = _moment(draw, fault, on_s3, is_first=number == 0)
     is_held = moment.before and fault in (Fault.LATE, Fault.PAUSE, Fault.SECOND)
     return Act(_edits(draw, manifest) if number else (), fault, moment, draw.randint(0, 7) if is_held else 0)
 
 
-def _moment(draw: random.Random, fault: Fault, on_s3: bool) -> Moment:
+def _moment(draw: random.Random, fault: Fault, on_s3: bool, *, is_first: bool) -> Moment:
+    """Later runs have less to do, so their moments come earlier."""
     if fault in (Fault.KILL_ENCODER, Fault.KILL_WORKER):  # they are there once something has been written
-        return Moment(draw.choice(["log", "data"]), draw.randint(4, 9))
+        return Moment("data", draw.randint(1, 6 if is_first else 2), before=on_s3)
     if not fault.needs_gate and draw.random() < 0.15:
         return Moment("start", draw.randint(5, 120))
     before = on_s3 and (draw.random() < 0.5 or fault in (Fault.LATE, Fault.REFUSE))
-    return Moment("data" if draw.random() < 0.25 else "log", draw.randint(1, 12), before)
+    kind = "data" if draw.random() < 0.25 else "log"
+    return Moment(kind, draw.randint(1, 12 if is_first else 5), before)
 
 
 def _edits(draw: random.Random, manifest: bool) -> tuple[Edit, ...]:
-    known = [Edit.ADD, Edit.CHANGE, Edit.REMOVE, Edit.BREAK, Edit.MEND, Edit.FRAMES, *([Edit.WIDEN] * manifest)]
-    return tuple(draw.sample(known, draw.randint(0, 3)))
+    """Some, of which the first gives the run something to do."""
+    others = [Edit.REMOVE, Edit.BREAK, Edit.MEND, Edit.FRAMES, *([Edit.WIDEN] * manifest)]
+    return (draw.choice([Edit.ADD, Edit.CHANGE]), *draw.sample(others, draw.randint(0, 2)))

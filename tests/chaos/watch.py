@@ -29,7 +29,7 @@ class Watch:
             self.held = gate.hold(moment)
         self._known = self._count()
 
-    def wait(self, driver: "subprocess.Popen[bytes]", timeout_s: float = 120.0) -> bool:
+    def wait(self, driver: "subprocess.Popen[bytes]", timeout_s: float = 300.0) -> bool:
         """Whether the moment came before the driver ended."""
         deadline = time.monotonic() + timeout_s
         while not self._came():
