@@ -223,6 +223,20 @@ def test_undoing_leaves_other_peoples_commits_alone(driver, zombie):
     assert (held_by(driver.folder), held_by(driver.folder, REJECTS)) == (["w"], ["wr"])
 
 
+def test_rows_that_another_tool_moves_meanwhile_are_not_doubled(driver, run_a):
+    run_a.commit(["old"])
+
+    def compact():
+        table = Table(UTTERANCES, str(driver.folder), {})
+        moved = [remove_action(data_file("old")), add_action(data_file("compacted"))]
+        table.append(moved, CommitProperties(custom_metadata={"tool": "other"}))
+
+    run_a.tables[UTTERANCES].script = [compact]
+    with pytest.raises(W2vbError, match="something else rewrote files"):
+        run_a.claim.commit_batch({UTTERANCES: [remove_action(data_file("old")), add_action(data_file("new"))]})
+    assert held_by(driver.folder) == ["compacted"]
+
+
 # Numbers and leases
 
 
