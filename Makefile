@@ -1,11 +1,12 @@
-# make demo, make test, make lint, make bench, make chaos, make simulate. All of them make what they need in $(VENV) first.
+# make demo, make test, make test-s3-ceph, make lint, make bench, make chaos, make simulate. All of them make what they
+# need in $(VENV) first.
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
 BIN := $(VENV)/bin
 SEEDS ?= 1-10
 
-.PHONY: demo test lint bench chaos simulate clean
+.PHONY: demo test test-s3-ceph lint bench chaos simulate clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m jobs.embed conf/embed/demo.yaml sink.uri=$(DEMO)
@@ -14,6 +15,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/unit tests/contract tests/integration tests/e2e
+
+# The S3 tests against a real store: Ceph's gateway, from Debian's packages (root installs them, 400 MB).
+test-s3-ceph: $(VENV)/.installed-test
+	$(BIN)/python -m tests.ceph
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -42,10 +42,14 @@ def commit() -> str:
     """Hash of the checked-out commit, read from `.git` (whether files differ from it is not looked at)."""
     git = ROOT / ".git"
     try:
+        if git.is_file():  # a worktree
+            git = ROOT / git.read_text().removeprefix("gitdir:").strip()
         head = (git / "HEAD").read_text().strip()
         if not head.startswith("ref: "):
             return head[:12]
         name = head.removeprefix("ref: ")
+        if (git / "commondir").is_file():
+            git = git / (git / "commondir").read_text().strip()
         if (git / name).is_file():
             return (git / name).read_text().strip()[:12]
         packed = (line.split() for line in (git / "packed-refs").read_text().splitlines())

@@ -64,7 +64,7 @@ class RejectReason(StrEnum):
     WORKER_CRASH = "worker_crash"
     """The worker that read or encoded it died or hung each time, in the end with nothing else at work."""
     FORBIDDEN = "forbidden"
-    """Its URI is outside `source.allowed_uris`."""
+    """Its URI is outside `source.allowed_uris`, or it is a command; nothing of it was opened or run."""
 
 
 RETRIED_REASONS = frozenset({RejectReason.UNREADABLE, RejectReason.CHANGED})

@@ -2,7 +2,8 @@
 
 An utterance flows as one row that only gains columns:
 
-    inventory  source -> plan       what exists: id, URI, version, segment, language, the source's own columns
+    inventory  source -> plan       what exists: id, URI, version, segment, language, the source's own columns;
+                                    or a reject reason, where the source alone can tell
     decoded    read -> encode       + waveform, measured duration; or a reject reason
     encoded    encode -> write      + embeddings (and frames); or a reject reason
 
@@ -20,12 +21,16 @@ INVENTORY = pa.schema(
         pa.field("utterance_id", pa.string(), nullable=False),
         pa.field("audio_uri", pa.string(), nullable=False),
         pa.field("source_version", pa.string(), nullable=False),
-        pa.field("source_bytes", pa.int64()),  # null: the object does not exist; -1: its size is not known
+        # null: the object does not exist; -1: its size is not known. Of a table's row: the mean of its part
+        pa.field("source_bytes", pa.int64()),
         pa.field("start_s", pa.float64()),  # null: from the beginning
         pa.field("end_s", pa.float64()),  # null: to the end
         pa.field("announced_duration_s", pa.float64()),  # null: not known before decoding
         pa.field("announced_sampling_rate", pa.int32()),  # only for headerless PCM
         pa.field("announced_num_channels", pa.int32()),  # only for headerless PCM
+        pa.field("container_uri", pa.string()),  # the object that holds the audio; null: `audio_uri` is one itself
+        pa.field("container_part", pa.int64()),  # of a table, see `audio.table_cells`; null: a tar
+        pa.field("member_offset", pa.int64()),  # row of the part, or byte of the tar where the member's data begins
         pa.field("language", pa.string(), nullable=False),
     ]
 )
@@ -137,7 +142,7 @@ def frames_schema(vectors: Vectors) -> pa.Schema:
 
 def extra_fields(inventory: pa.Schema) -> pa.Schema:
     """The source's own columns: whatever stands beside the fixed inventory columns."""
-    return pa.schema([field for field in inventory if field.name not in INVENTORY.names])
+    return pa.schema([field for field in inventory if field.name not in (*INVENTORY.names, *PLANNED.names)])
 
 
 DESCRIPTOR = pa.schema(
@@ -172,13 +177,27 @@ DESCRIPTOR = pa.schema(
                 )
             ),
         ),
+        pa.field("num_by_length", pa.list_(pa.int64())),  # embedded utterances by duration, see `LENGTH_EDGES_S`
         pa.field("num_frames", pa.int64()),  # real 20 ms frames through the encoder
         pa.field("num_padding_frames", pa.int64()),  # frames of padding beside them
-        pa.field("encode_s", pa.float64()),  # seconds that encoders worked on it
+        pa.field("read_s", pa.float64()),  # seconds that read tasks, encoders and the write task worked on it
+        pa.field("encode_s", pa.float64()),
+        pa.field("write_s", pa.float64()),
         pa.field("encode_started", pa.float64()),  # Unix time when the first of its units reached an encoder
     ]
 )
 """What a write task hands to the driver: the files it made and what is in them, never the vectors."""
+
+
+LENGTH_EDGES_S = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 60.0, 300.0, 3600.0)
+"""Where the bins of a run's histogram of durations meet, in seconds; the first and the last bin are open."""
+
+
+def with_costs(packed: pa.Table, **costs: float) -> pa.Table:
+    """Put what a packed unit cost beside it, in columns of the descriptor."""
+    for name, value in costs.items():
+        packed = packed.append_column(name, pa.array([value], DESCRIPTOR.field(name).type))
+    return packed
 
 
 def pack(table: pa.Table, unit: int) -> pa.Table:

@@ -5,34 +5,29 @@ process must see what arrived since its last run, so listings are never kept, an
 they are used (URIs and options travel between processes, filesystems do not). Knows nothing of audio or tables.
 """
 
-import inspect
 import os
 import re
 import uuid
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import fsspec
 from fsspec import AbstractFileSystem
 
+from w2vb_ray import s3_options
 from w2vb_ray.errors import ConfigError
+from w2vb_ray.redirects import without_redirects
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 _LOCAL = frozenset({"file", "local"})
+HTTP = frozenset({"http", "https"})
 _S3 = frozenset({"s3", "s3a"})
-_MORE_S3_OPTIONS = {
-    "region",
-    "profile",
-    "use_listings_cache",
-    "listings_expiry_time",
-    "max_paths",
-    "skip_instance_cache",
-}
 _ETAG_KEYS = ("etag", "ETag", "e_tag", "blob_id")  # the last one is what the Hugging Face hub gives
-_TIME_KEYS = ("mtime", "LastModified", "last_modified", "created")
+_TIME_KEYS = ("mtime", "LastModified", "last_modified", "created", "Last-Modified")
 
 
 def protocol(uri: str) -> str:
@@ -44,6 +39,11 @@ def protocol(uri: str) -> str:
 def is_local(uri: str) -> bool:
     """Whether the URI is a path on this machine, with or without `file://`."""
     return protocol(uri) in _LOCAL
+
+
+def is_s3(uri: str) -> bool:
+    """Whether the URI is of an S3 store."""
+    return protocol(uri) in _S3
 
 
 def normalise(uri: str) -> str:
@@ -74,8 +74,11 @@ def filesystem(uri: str, options: Mapping[str, Any] = {}) -> AbstractFileSystem:
     """
     name = protocol(uri)
     if name in _S3:
-        _check_s3_options(uri, options)
-    arguments = _s3_arguments(options) if name in _S3 else dict(options)
+        arguments = s3_options.for_s3fs(uri, options)
+    elif name in HTTP:
+        arguments = without_redirects(options)
+    else:
+        arguments = dict(options)
     try:
         fs = cast(AbstractFileSystem, fsspec.filesystem(name, **{"use_listings_cache": False, **arguments}))
     except (ValueError, ImportError) as err:
@@ -84,31 +87,6 @@ def filesystem(uri: str, options: Mapping[str, Any] = {}) -> AbstractFileSystem:
         raise ConfigError(f"`{uri}` cannot be opened with storage options {sorted(options)}: {err}.") from err
     fs.invalidate_cache()
     return fs
-
-
-def _check_s3_options(uri: str, options: Mapping[str, Any]) -> None:
-    """s3fs hands names that it does not know to botocore, which trips over them only at the first request."""
-    driver = cast(type[AbstractFileSystem], fsspec.get_filesystem_class("s3"))
-    known = {*inspect.signature(driver.__init__).parameters} - {"self", "kwargs"} | _MORE_S3_OPTIONS
-    if unknown := sorted(set(options) - known):
-        raise ConfigError(f"`{uri}`: unknown storage options {unknown}; S3 takes {', '.join(sorted(known))}.")
-
-
-def _s3_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
-    arguments = {key: value for key, value in options.items() if key != "region"}
-    if "region" in options:
-        arguments["client_kwargs"] = {"region_name": options["region"], **(options.get("client_kwargs") or {})}
-    if endpoint := _s3_endpoint(options):  # from the environment too, else instances of two endpoints would be one
-        arguments["endpoint_url"] = endpoint
-    # botocore's 10 connections would make the threads of a reader wait for each other.
-    arguments["config_kwargs"] = {"max_pool_connections": 32, **(options.get("config_kwargs") or {})}
-    return arguments
-
-
-def _s3_endpoint(options: Mapping[str, Any]) -> str | None:
-    client = cast(Mapping[str, Any], options.get("client_kwargs") or {})
-    given = options.get("endpoint_url") or client.get("endpoint_url")
-    return given or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
 def fs_path(uri: str, fs: AbstractFileSystem) -> str:
@@ -154,6 +132,36 @@ def _nanoseconds(moment: object) -> str:
     return str(round(moment * 1e9)) if isinstance(moment, int | float) else str(moment)
 
 
+def modified_s(info: Mapping[str, Any]) -> float | None:
+    """Unix time at which the object was last written, as its store tells; None where it does not tell."""
+    if "mtime_ns" in info:
+        return info["mtime_ns"] / 1e9
+    for key in _TIME_KEYS:
+        moment: object = info.get(key)
+        if isinstance(moment, datetime):
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        if isinstance(moment, int | float):
+            return float(moment)
+        if key == "Last-Modified" and isinstance(moment, str):  # HTTP's
+            return parsedate_to_datetime(moment).timestamp()
+    return None
+
+
+def options_for(uri: str, store_uri: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`options` belong to the store of `store_uri`: a URI of another protocol gets none of them, secrets included."""
+    return options if same_protocol(uri, store_uri) else {}
+
+
+def same_protocol(uri: str, other: str) -> bool:
+    """Whether two URIs are opened by the same driver."""
+    return _family(uri) == _family(other)
+
+
+def _family(uri: str) -> str:
+    name = protocol(uri)
+    return "s3" if name in _S3 else "file" if name in _LOCAL else name
+
+
 def write_atomic(uri: str, data: bytes, options: Mapping[str, Any] = {}) -> None:
     """Write a small file: readers see the old bytes or all of the new ones. Parent folders are created."""
     if is_local(uri):
@@ -162,6 +170,15 @@ def write_atomic(uri: str, data: bytes, options: Mapping[str, Any] = {}) -> None
         return
     fs = filesystem(uri, options)
     fs.pipe_file(fs_path(uri, fs), data)
+
+
+def read_small(uri: str, options: Mapping[str, Any] = {}) -> bytes | None:
+    """A whole small file; None where there is none."""
+    fs = filesystem(uri, options)
+    try:
+        return cast(bytes, fs.cat_file(fs_path(uri, fs)))
+    except FileNotFoundError:
+        return None
 
 
 @contextmanager
@@ -193,14 +210,21 @@ def atomic_output(uri: str, options: Mapping[str, Any] = {}) -> Generator[Binary
 @contextmanager
 def _remote_output(uri: str, options: Mapping[str, Any]) -> Generator[BinaryIO, None, None]:
     fs = filesystem(uri, options)
-    file = cast(Any, fs.open(fs_path(uri, fs), "wb"))
+    path = fs_path(uri, fs)
+    file = cast(Any, fs.open(path, "wb"))
     try:
         yield cast(BinaryIO, file)
+        num_bytes = file.tell()
+        try:
+            file.close()
+        except FileNotFoundError:
+            # The upload that a repeated request would complete is gone: the first one did, and its reply was lost.
+            if fs.info(path)["size"] != num_bytes:
+                raise
     except BaseException:
         file.discard()
         file.closed = True  # else the garbage collector closes it, and closing uploads what is buffered
         raise
-    file.close()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -223,19 +247,7 @@ def delta_options(uri: str, options: Mapping[str, Any]) -> dict[str, str]:
         return {}
     if protocol(uri) not in _S3:
         return {key: _text(value) for key, value in options.items() if isinstance(value, str | int | float)}
-    client = cast(Mapping[str, Any], options.get("client_kwargs") or {})
-    endpoint = _s3_endpoint(options)
-    found = {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ALLOW_HTTP": True if (endpoint or "").startswith("http://") else None,
-        "AWS_ACCESS_KEY_ID": options.get("key") or client.get("aws_access_key_id"),
-        "AWS_SECRET_ACCESS_KEY": options.get("secret") or client.get("aws_secret_access_key"),
-        "AWS_SESSION_TOKEN": options.get("token") or client.get("aws_session_token"),
-        "AWS_REGION": client.get("region_name") or options.get("region"),
-        "AWS_PROFILE": options.get("profile"),
-        "AWS_SKIP_SIGNATURE": True if options.get("anon") else None,
-    }
-    return {key: _text(value) for key, value in found.items() if value}
+    return {key: _text(value) for key, value in s3_options.for_delta(options).items() if value}
 
 
 def _text(value: object) -> str:

@@ -13,7 +13,8 @@ import numpy as np
 
 from w2vb_ray.config import EmbedConfig, load_config
 from w2vb_ray.embed.encode import WARM_UP_SAMPLES, waveform_of
-from w2vb_ray.embed.plan import Live, make_plan
+from w2vb_ray.embed.live import Live
+from w2vb_ray.embed.plan import make_plan
 from w2vb_ray.embed.read import read_unit
 from w2vb_ray.embed.tables import REJECTS, UTTERANCES, Table
 from w2vb_ray.encoder import load_encoder
@@ -49,11 +50,7 @@ def read_units(config: EmbedConfig) -> list[Sequence[np.ndarray]]:
     """Waveforms of the units that the job plans, in its order."""
     inventory = build_inventory(config.source)
     tables = {name: Table(name, config.sink.uri, config.sink.storage) for name in (UTTERANCES, REJECTS)}
-    live = Live(
-        utterances=tables[UTTERANCES].scan(["utterance_id", "source_version"]),
-        rejects=tables[REJECTS].scan(["utterance_id", "source_version", "reason"]),
-    )
-    plan = make_plan(inventory.table, inventory.duplicates, live, config.plan)
+    plan = make_plan(inventory.batches(), Live.read(tables), config.plan)
     read = [read_unit(rows, config.source, config.audio) for rows in plan.units]
     return [[waveform_of(rows, i) for i in range(rows.num_rows) if rows["waveform"][i].is_valid] for rows in read]
 

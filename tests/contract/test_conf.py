@@ -9,9 +9,14 @@ from pydantic import BaseModel
 
 from w2vb_ray.config import EmbedConfig, load_config, yaml12
 from w2vb_ray.config.evaluate import EvaluateConfig
+from w2vb_ray.config.maintain import MaintainConfig
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = {"embed": EmbedConfig, "evaluate": EvaluateConfig}  # a job's folder under conf/ -> its config
+CONFIGS = {
+    "embed": EmbedConfig,
+    "evaluate": EvaluateConfig,
+    "maintain": MaintainConfig,
+}  # a job's folder under conf/ -> its config
 NOT_CONFIGS = {"deploy"}  # manifests of other programs
 FILES = sorted(
     path for path in (ROOT / "conf").glob("*/**/*.yaml") if path.relative_to(ROOT).parts[1] not in NOT_CONFIGS

@@ -12,13 +12,12 @@ NUMBERS = (
     "audio_per_wall_s",
     "audio_per_steady_s",
     "audio_per_cpu_s",
-    "audio_per_steady_cpu_s",
     "startup_s",
     "steady_s",
     "ratio_to_script_wall",
     "ratio_to_script_steady",
-    "ratio_to_script_cpu",
 )
+SAMPLED = ("audio_per_steady_cpu_s", "ratio_to_script_cpu")  # on a busy machine a tenth of a second has no sample
 
 
 @pytest.mark.timeout(300)
@@ -39,7 +38,8 @@ def test_a_tiny_run_writes_every_row(tmp_path: Path) -> None:
     assert set(rows) == {"script", "encoder alone", "job"}
     for row in rows.values():
         assert row["audio_s"] == pytest.approx(found["sets"]["skewed"]["audio_s"], rel=0.01)
-        assert all(row[key] > 0 for key in NUMBERS)
+        assert [key for key in NUMBERS if not row[key] > 0] == []
+        assert [key for key in SAMPLED if not row[key] >= 0] == []
         assert 0 <= row["padding_waste"] < 1
         assert row["peak_uss"]["driver"] > 0
     assert {"driver", "encoder", "read/write", "raylet+gcs"} <= set(rows["job"]["peak_rss"])

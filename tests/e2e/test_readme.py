@@ -39,6 +39,7 @@ COVERED = {
     "python -m jobs.embed conf/embed/s3.yaml": "test_s3_commands and test_embed_s3.py",
     f"python -m jobs.embed conf/embed/s3.yaml {' '.join(ENDPOINTS)}": "test_s3_commands and test_embed_s3.py",
     'export RAY_AUTH_MODE=token RAY_AUTH_TOKEN="$(ray get-auth-token --generate)"': "test_ray_makes_a_token",
+    "python -m jobs.maintain conf/embed/demo.yaml maintain.action=vacuum": "test_maintain_job.py",
     SUBMIT: "test_the_submit_command and test_ray_job.py",
 }
 

@@ -1,6 +1,8 @@
 """The job from S3 into S3, through s3fs and delta-rs, against a real endpoint; and no secret left anywhere."""
 
+import shutil
 import subprocess
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -23,7 +25,7 @@ CANARY = "canary-a81f2c-secret"
 def environment(clean_aws: None, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Credentials and address where the provider chain looks first."""
     values = {
-        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_ACCESS_KEY_ID": "canary",
         "AWS_SECRET_ACCESS_KEY": CANARY,
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_REGION": "us-east-1",
@@ -36,7 +38,7 @@ def environment(clean_aws: None, endpoint: str, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def store(endpoint: str) -> Store:
-    return fsspec.filesystem("s3", key="testing", secret=CANARY, endpoint_url=endpoint, use_listings_cache=False)
+    return fsspec.filesystem("s3", key="canary", secret=CANARY, endpoint_url=endpoint, use_listings_cache=False)
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def overrides(corpus: str, sink: str, *more: str) -> list[str]:
 
 
 def sink_table(sink: str, name: str, endpoint: str) -> "jobs.pa.Table":
-    options = {"key": "testing", "secret": CANARY, "endpoint_url": endpoint, "region": "us-east-1"}
+    options = {"key": "canary", "secret": CANARY, "endpoint_url": endpoint, "region": "us-east-1"}
     return jobs.table(f"s3://{sink}/tables", name, **options)
 
 
@@ -101,13 +103,15 @@ def test_secrets_given_in_the_config_are_nowhere_to_be_seen(
     clean_aws: None, store: Store, buckets: tuple[str, str], endpoint: str, tmp_path: Path
 ) -> None:
     corpus, sink = buckets
-    options = f"{{endpoint_url: '{endpoint}', key: testing, secret: {CANARY}, region: us-east-1}}"
+    options = f"{{endpoint_url: '{endpoint}', key: canary, secret: {CANARY}, region: us-east-1}}"
     conf = tmp_path / "conf.yaml"
     conf.write_text(
         f"source: {{uri: 's3://{corpus}/audio', language: 'path:{{language}}/', storage: {options}}}\n"
         f"sink: {{uri: 's3://{sink}/tables', storage: {options}}}\n"
     )
-    done = jobs.run(conf)
+    store.pipe_file(f"{corpus}/audio/eng/bad.ogg", b"not audio")
+    ray_logs = Path(tempfile.mkdtemp(prefix="w2vb"))  # a short path: sockets have theirs in it
+    done = jobs.run(conf, "sink.max_reject_fraction=1", "sink.frames=true", env={"RAY_TMPDIR": str(ray_logs)})
     assert done.returncode == ExitCode.DONE, done.stderr
     shown = jobs.run(conf, "--print-config")
     wrong = jobs.run(conf, f"source.storage.secrt={CANARY}")
@@ -115,9 +119,15 @@ def test_secrets_given_in_the_config_are_nowhere_to_be_seen(
     for output in (done, shown, wrong):
         assert CANARY not in output.stdout + output.stderr
     objects = store.find(sink)
-    assert any(path.endswith("config.yaml") for path in objects)
-    assert any(path.endswith("report.json") for path in objects)
+    for kind in ("utterances/_delta_log/", "frames/language=eng", "rejects/language=eng", "config.yaml", "report.html"):
+        assert [path for path in objects if kind in path], "everything that a run leaves is looked at"
     assert not [path for path in objects if CANARY.encode() in store.cat_file(path)]
+    for name in ("utterances", "frames", "rejects"):  # compressed on disk
+        assert CANARY not in str(sink_table(sink, name, endpoint).to_pylist())
+    logs = [path for path in ray_logs.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert [path for path in logs if path.name.startswith("worker-")], "Ray's logs are somewhere else"
+    assert not [path for path in logs if CANARY.encode() in path.read_bytes()]
+    shutil.rmtree(ray_logs)
 
 
 def test_a_bucket_that_is_not_there_is_one_clear_line(environment: dict[str, str]) -> None:

@@ -121,7 +121,7 @@ def test_denied_access(bucket, settings, monkeypatch):
     def denied(*_args, **_kwargs):
         raise PermissionError("Access Denied")
 
-    monkeypatch.setattr(type(storage.filesystem(f"s3://{name}", settings)), "find", denied)
+    monkeypatch.setattr(type(storage.filesystem(f"s3://{name}", settings)), "call_s3", denied)
     with pytest.raises(SourceError, match=r"access to .* is denied.*check the credentials"):
         _read(f"s3://{name}/x", settings)
 

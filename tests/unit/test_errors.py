@@ -33,6 +33,11 @@ def test_the_reject_vocabulary_is_closed():
         "non_finite",
         "bad_segment",
         "duplicate_id",
+        "expansion",
+        "decoder_crash",
+        "decoder_limit",
+        "worker_crash",
+        "forbidden",
     }
     assert {"unreadable", "changed"} == RETRIED_REASONS
 

@@ -152,7 +152,11 @@ def no_endpoint(monkeypatch):
 def test_an_endpoint_of_the_environment_counts(monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     assert storage.filesystem("s3://b").endpoint_url == "http://127.0.0.1:1"
-    assert storage.delta_options("s3://b", {}) == {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ALLOW_HTTP": "true"}
+    assert storage.delta_options("s3://b", {}) == {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_CONDITIONAL_PUT": "etag",
+    }
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:2")
     assert storage.filesystem("s3://b").endpoint_url == "http://127.0.0.1:2"
 
@@ -172,12 +176,17 @@ def test_delta_options_of_s3():
         "AWS_SECRET_ACCESS_KEY": "s",
         "AWS_SESSION_TOKEN": "t",
         "AWS_REGION": "eu-west-1",
+        "AWS_CONDITIONAL_PUT": "etag",
     }
     assert storage.delta_options("s3://b", {"client_kwargs": {"endpoint_url": "https://x"}, "anon": True}) == {
         "AWS_ENDPOINT_URL": "https://x",
         "AWS_SKIP_SIGNATURE": "true",
+        "AWS_CONDITIONAL_PUT": "etag",
     }
-    assert storage.delta_options("s3://b", {"region": "us-east-2"}) == {"AWS_REGION": "us-east-2"}
+    assert storage.delta_options("s3://b", {"region": "us-east-2"}) == {
+        "AWS_REGION": "us-east-2",
+        "AWS_CONDITIONAL_PUT": "etag",
+    }
 
 
 def test_delta_options_elsewhere():

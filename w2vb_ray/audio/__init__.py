@@ -2,6 +2,7 @@
 
 fetch     object store -> bytes
 decode    bytes -> `Recording`, with `containers`, `sndfile`, `ffmpeg` and `resample` behind it
+isolated  the same in a `child` process, with `wire` between them
 segment   `Recording` -> the samples of one utterance
 features  samples -> input_features (needs torch only)
 """

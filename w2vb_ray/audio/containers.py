@@ -7,7 +7,7 @@ walked here (MP3, FLAC, ADTS, …) are checked by the decoders: announced agains
 import re
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from w2vb_ray.audio.ogg import check_ogg
 from w2vb_ray.errors import AudioRejected, RejectReason
@@ -19,6 +19,9 @@ STREAMED_BYTES = 0x7FFF_F000
 W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
+TAIL_BYTES = 8192
+"""Recorders fill up blocks with what their memory holds."""
 MP4_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
 MP4_BOXES = {*MP4_FIRST_BOXES, b"moof", b"mfra", b"sidx", b"styp", b"meta", b"udta", b"uuid", b"emsg", b"prft", b"pdin"}
 EBML_HEADER = b"\x1a\x45\xdf\xa3"
@@ -52,6 +55,9 @@ AIFF = Layout(12, 4, ">I", counts_header=False, align=2, last=b"SSND")
 CAF = Layout(8, 4, ">q", counts_header=False, align=1, last=None)
 W64 = Layout(40, 16, "<Q", counts_header=True, align=8, last=W64_DATA)
 ASF = Layout(0, 16, "<Q", counts_header=True, align=1, last=None)
+
+
+_LAYOUTS = {b"RIFF": WAV, b"RF64": WAV, b"BW64": WAV, b"RIFX": RIFX, b"FORM": AIFF, b"caff": CAF}
 
 
 def check_complete(data: bytes) -> None:
@@ -104,6 +110,41 @@ def find_streamed_wav(data: bytes) -> int | None:
         if name == b"data":
             return start - 4 if end == start and len(data) > start else None
     return None
+
+
+def check_tail(data: bytes, start: int) -> None:
+    """Raise `undecodable` when a decoder stopped at `start`, and what follows may well be more audio.
+
+    That is anything but chunks, tags, zeros and the rest of a disk block: samples that the data chunk does not count
+    (a recorder died before it wrote the size), frames that the header does not count, a second file behind the first.
+    """
+    layout = _LAYOUTS.get(data[:4])
+    if layout is not None:  # the pad byte behind an odd size may be there or not
+        start = max(_skip_chunks(data, first, layout) for first in (start, start + start % layout.align))
+    end = _skip_tags_backwards(data)
+    has_tag = data.startswith(TAGS, start)
+    num_bytes = end - start
+    if num_bytes > TAIL_BYTES and not has_tag and data.count(0, start, end) < num_bytes:
+        raise AudioRejected(RejectReason.UNDECODABLE, f"{num_bytes} bytes follow behind the end of the audio")
+
+
+def _skip_chunks(data: bytes, start: int, layout: Layout) -> int:
+    """Offset behind the chunks that begin at `start` and lie in the file."""
+    for name, _, end in _walk(data, replace(layout, first=start, last=None)):
+        if end > len(data) or name in _LAYOUTS:  # no chunk, or the first of another file
+            break
+        start = end + end % layout.align
+    return start
+
+
+def _skip_tags_backwards(data: bytes) -> int:
+    """Where the tags at the end of a file begin: ID3v1 has 128 bytes, APE announces its size in its last 32."""
+    end = len(data)
+    if data[-128:-125] == b"TAG":
+        end -= 128
+    if data[end - 32 : end - 24] == b"APETAGEX":
+        end -= 32 + int.from_bytes(data[end - 20 : end - 16], "little")
+    return end
 
 
 def _check_chunks(data: bytes, layout: Layout) -> None:
@@ -174,6 +215,8 @@ def _check_mp4(data: bytes) -> None:
             break  # a foreign tag behind the last box (ID3v1, padding)
         if size == 1 and offset + 16 <= len(data):
             (size,) = struct.unpack_from(">Q", data, offset + 8)
+        if name == b"ftyp" and b"moov" in names:
+            raise AudioRejected(RejectReason.UNDECODABLE, f"a second MP4 file begins at byte {offset}")
         names.add(name)
         if offset + size > len(data):
             raise cut_short(_printable(name), size, len(data) - offset)

@@ -5,6 +5,7 @@ block is held. Which decoder takes a file is decided by whether libsndfile can o
 flipped bits of a FLAC that libsndfile refuses into noise.
 """
 
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from w2vb_ray.audio.containers import check_complete
 from w2vb_ray.audio.ffmpeg import open_ffmpeg
-from w2vb_ray.audio.resample import TARGET_RATE_HZ, Resampler
+from w2vb_ray.audio.resample import TARGET_RATE_HZ, Resampler, join
 from w2vb_ray.audio.sndfile import open_sndfile
 from w2vb_ray.audio.stream import Blocks, Stream, block_frames
 from w2vb_ray.config.sections import AudioSection
@@ -54,17 +55,25 @@ def decode(data: bytes, name: str, limits: AudioSection, raw: RawFormat | None =
     Args:
         data: the file.
         name: its name or path, for the few formats that only a suffix tells.
-        limits: caps on duration, channels and sampling rate.
+        limits: caps on duration, channels, sampling rate and expansion.
         raw: given for headerless PCM, which is then not looked at as anything else.
 
     Raises:
-        AudioRejected: `empty`, `undecodable`, `truncated`, `too_long`, `out_of_range` or `non_finite`.
+        AudioRejected: `empty`, `undecodable`, `truncated`, `too_long`, `expansion`, `out_of_range` or
+            `non_finite`.
     """
+    sampling_rate, chunks = decode_chunks(data, name, limits, raw)
+    return Recording(join(chunks), sampling_rate)
+
+
+def decode_chunks(
+    data: bytes, name: str, limits: AudioSection, raw: RawFormat | None = None
+) -> tuple[int, Generator[np.ndarray, None, None]]:
+    """Like `decode`, piece by piece: the source's sampling rate, and chunks for `join`, which raise too."""
     if not data:
         raise AudioRejected(RejectReason.EMPTY, "0 bytes")
     stream = _open(data, name) if raw is None else _open_raw(data, raw)
-    with closing(stream.blocks):
-        return _run(stream, limits)
+    return stream.sampling_rate, _chunks(stream, len(data), limits)
 
 
 def _open(data: bytes, name: str) -> Stream:
@@ -73,21 +82,22 @@ def _open(data: bytes, name: str) -> Stream:
     return open_sndfile(data) or open_ffmpeg(data, name, strict=b"fLaC" in data[:64])
 
 
-def _run(stream: Stream, limits: AudioSection) -> Recording:
+def _chunks(stream: Stream, num_bytes: int, limits: AudioSection) -> Generator[np.ndarray, None, None]:
     """Pull all blocks through the resampler, checking the caps before each."""
     rate = stream.sampling_rate
-    _check_format(rate, stream.num_channels, limits)
-    _check_duration(stream.announced_frames or 0, rate, limits)
-    resampler = Resampler(rate)
     num_frames = 0
-    for block in stream.blocks:
-        num_frames += len(block)
-        _check_format(rate, block.shape[1], limits)
-        _check_duration(num_frames, rate, limits)
-        resampler.push(block)
+    with closing(stream.blocks):
+        _check_format(rate, stream.num_channels, limits)
+        _check_length(stream.announced_frames or 0, rate, num_bytes, limits)
+        resampler = Resampler(rate)
+        for block in stream.blocks:
+            num_frames += len(block)
+            _check_format(rate, block.shape[1], limits)
+            _check_length(num_frames, rate, num_bytes, limits)
+            yield resampler.push(block)
     if not num_frames:
         raise AudioRejected(RejectReason.EMPTY, "no audio samples")
-    return Recording(resampler.finish(), rate)
+    yield resampler.finish()
 
 
 def _check_format(sampling_rate: int, num_channels: int, limits: AudioSection) -> None:
@@ -104,11 +114,18 @@ def _check_format(sampling_rate: int, num_channels: int, limits: AudioSection) -
         )
 
 
-def _check_duration(num_frames: int, sampling_rate: int, limits: AudioSection) -> None:
-    if num_frames > limits.max_duration_s * sampling_rate:
+def _check_length(num_frames: int, sampling_rate: int, num_bytes: int, limits: AudioSection) -> None:
+    duration_s = num_frames / sampling_rate
+    if duration_s > limits.max_duration_s:
         raise AudioRejected(
             RejectReason.TOO_LONG,
-            f"at least {num_frames / sampling_rate:.1f} s, more than audio.max_duration_s ({limits.max_duration_s})",
+            f"at least {duration_s:.1f} s, more than audio.max_duration_s ({limits.max_duration_s})",
+        )
+    if duration_s * TARGET_RATE_HZ * 2 > limits.max_expansion * num_bytes:
+        raise AudioRejected(
+            RejectReason.EXPANSION,
+            f"at least {duration_s:.1f} s in {num_bytes} bytes: as 16-bit samples at 16 kHz more than "
+            f"audio.max_expansion ({limits.max_expansion:g}) times as much",
         )
 
 

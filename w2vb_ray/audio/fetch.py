@@ -1,6 +1,10 @@
-"""Object store -> bytes of one whole object, or `AudioRejected`. Knows fsspec, not what the bytes mean."""
+"""Object store -> bytes of one whole object, or `AudioRejected`. Knows fsspec, not what the bytes mean.
 
-import inspect
+Bytes are handed on only when their length is the planned one, the object they come from is the planned version, and
+they match every checksum that the store gives.
+"""
+
+import random
 import time
 from http.client import HTTPException
 from typing import Any, cast
@@ -10,36 +14,59 @@ from botocore.exceptions import BotoCoreError
 from botocore.parsers import ResponseParserError
 from fsspec import AbstractFileSystem
 
+from w2vb_ray import storage
+from w2vb_ray.audio import s3_object
+from w2vb_ray.audio.s3_object import refuse_large
 from w2vb_ray.errors import AudioRejected, RejectReason
 
-NUM_ATTEMPTS = 3
-BACKOFF_S = (0.2, 1.0)
+NUM_ATTEMPTS = 5
+BACKOFF_S = 0.3  # before the second attempt, at most; doubled each time, and half of it at random
+FIRST_BYTE_S = 2.0  # how long S3 may take to answer; doubled each time, so that a slow store is heard in the end
 
 TRANSIENT = (OSError, BotoCoreError, ResponseParserError, ClientError, HTTPException)
 """What reading may raise for a while. s3fs translates only errors with an S3 code into `OSError`; connection, payload
 and checksum errors of botocore and aiohttp pass through as they are."""
 
 
-def fetch(filesystem: AbstractFileSystem, path: str, *, expected_bytes: int | None, max_bytes: int) -> bytes:
-    """Read one object with a single GET and check its length.
+def fetch(
+    filesystem: AbstractFileSystem,
+    path: str,
+    *,
+    expected_bytes: int | None,
+    max_bytes: int,
+    version: str | None = None,
+    etag_is_md5: bool = True,
+) -> bytes:
+    """Read one object with a single GET and check that it is whole, intact and the one that was planned.
 
     Args:
         filesystem: any fsspec filesystem.
         path: the object's path in it, without the protocol.
         expected_bytes: size at planning, or None when unknown.
         max_bytes: larger objects are refused without being read.
+        version: `storage.version_of` the object at planning, or None when it does not come from the store.
+        etag_is_md5: whether an S3 etag that looks like an MD5 is one.
 
     Raises:
-        AudioRejected: `missing`, `too_large`, `empty`, `changed`, or `unreadable` after three attempts.
+        AudioRejected: `missing`, `too_large`, `empty`, `changed`, or `unreadable` after five attempts.
     """
+    refuse_large(expected_bytes, max_bytes)
     failure = ""
     for attempt in range(NUM_ATTEMPTS):
         if attempt:
-            time.sleep(BACKOFF_S[attempt - 1])
+            back_off(attempt)
         try:
-            _refuse_large(_stat_bytes(filesystem, path) if expected_bytes is None else expected_bytes, max_bytes)
-            data = _read_whole(filesystem, path)
-            _refuse_large(len(data), max_bytes)
+            if s3_object.is_s3(filesystem):
+                data = s3_object.read(
+                    filesystem,
+                    path,
+                    version=version,
+                    max_bytes=max_bytes,
+                    first_byte_s=FIRST_BYTE_S * 2**attempt,
+                    etag_is_md5=etag_is_md5,
+                )
+            else:
+                data = _read(filesystem, path, version, expected_bytes, max_bytes)
             if expected_bytes is None or len(data) == expected_bytes:
                 return _non_empty(data, path)
             failure = _explain_length(filesystem, path, len(data), expected_bytes)
@@ -54,38 +81,39 @@ def fetch(filesystem: AbstractFileSystem, path: str, *, expected_bytes: int | No
     raise AudioRejected(RejectReason.UNREADABLE, f"{path}: {failure} ({NUM_ATTEMPTS} attempts)")
 
 
-def _read_whole(filesystem: AbstractFileSystem, path: str) -> bytes:
-    """One GET without a range.
-
-    s3fs reads objects above 50 MiB as concurrent ranges into a zeroed buffer, where a short range passes silently as
-    zeros of the right length; `max_concurrency=1` turns that off, and with it the HEAD from its listing cache.
-    """
-    implementation = getattr(filesystem, "_cat_file", None)
-    if implementation is not None and "max_concurrency" in inspect.signature(implementation).parameters:
-        return cast(bytes, filesystem.cat_file(path, max_concurrency=1))
-    return cast(bytes, filesystem.cat_file(path))
+def back_off(attempt: int) -> None:
+    """Wait before an attempt that is not the first: twice as long each time, and half of it at random."""
+    time.sleep(random.uniform(0.5, 1.0) * BACKOFF_S * 2 ** (attempt - 1))
 
 
-def _stat_bytes(filesystem: AbstractFileSystem, path: str) -> int | None:
-    """Size of the object now; fsspec answers from cached listings unless told to forget them."""
+def _read(
+    filesystem: AbstractFileSystem, path: str, version: str | None, expected_bytes: int | None, max_bytes: int
+) -> bytes:
+    """Read, then see whether the object still is the planned one: its version goes only one way."""
+    if expected_bytes is None:
+        refuse_large(_info(filesystem, path).get("size"), max_bytes)
+    data = cast(bytes, filesystem.cat_file(path))
+    refuse_large(len(data), max_bytes)
+    if version and (found := storage.version_of(_info(filesystem, path))) != version:
+        raise AudioRejected(RejectReason.CHANGED, f"{path} was version {version} when planned, now {found}")
+    return data
+
+
+def _info(filesystem: AbstractFileSystem, path: str) -> dict[str, Any]:
+    """The object as it is now; fsspec answers from cached listings unless told to forget them."""
     filesystem.invalidate_cache(path)
     info: dict[str, Any] = filesystem.info(path)
     if info.get("type") == "directory":
         raise IsADirectoryError(path)
-    return info.get("size")
+    return info
 
 
 def _explain_length(filesystem: AbstractFileSystem, path: str, num_bytes: int, expected_bytes: int) -> str:
     """Say what a wrong length means: raises `changed` for another object, else returns the text of a short read."""
-    now_bytes = _stat_bytes(filesystem, path)
+    now_bytes = _info(filesystem, path).get("size")
     if now_bytes is not None and now_bytes != expected_bytes:
         raise AudioRejected(RejectReason.CHANGED, f"{path} had {expected_bytes} bytes when planned, now {now_bytes}")
     return f"got {num_bytes} of {expected_bytes} bytes"
-
-
-def _refuse_large(num_bytes: int | None, max_bytes: int) -> None:
-    if num_bytes is not None and num_bytes > max_bytes:
-        raise AudioRejected(RejectReason.TOO_LARGE, f"{num_bytes} bytes, more than audio.max_bytes ({max_bytes})")
 
 
 def _non_empty(data: bytes, path: str) -> bytes:

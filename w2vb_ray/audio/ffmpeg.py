@@ -46,6 +46,7 @@ def open_ffmpeg(data: bytes, name: str, *, strict: bool = False) -> Stream:
     """
     container = _open_container(data, name)
     stream = _first_audio(container)
+    stream.codec_context.thread_count = 1  # a read task has one CPU
     if strict:
         stream.codec_context.options = {"err_detect": "crccheck+explode"}
     announced_s = _announced_s(container, stream)
@@ -62,6 +63,8 @@ def _open_container(data: bytes, name: str) -> InputContainer:
     hint = HEADERLESS.get(PurePosixPath(name).suffix.lower())
     try:
         container = av.open(io.BytesIO(data), "r", format=hint, options=dict(OPEN_OPTIONS), metadata_errors="ignore")
+    except MemoryError:  # PyAV's is an FFmpegError too
+        raise
     except FFmpegError as err:
         raise AudioRejected(RejectReason.UNDECODABLE, f"no decoder takes it ({err})") from err
     return container
@@ -109,6 +112,8 @@ def _frames(
                     if strict and end_s * frame.sample_rate > num_samples + 0.5:
                         raise AudioRejected(RejectReason.UNDECODABLE, f"damaged frames before {end_s:.2f} s")
                     yield frame
+        except MemoryError:
+            raise
         except FFmpegError as err:
             reason = RejectReason.TRUNCATED if _is_last(packet, num_bytes) else RejectReason.UNDECODABLE
             raise AudioRejected(reason, f"{container.format.name}: {err} after {end_s:.2f} s") from err

@@ -4,7 +4,7 @@ import io
 
 import soundfile
 
-from w2vb_ray.audio.containers import find_streamed_wav
+from w2vb_ray.audio.containers import check_tail, find_streamed_wav
 from w2vb_ray.audio.ogg import find_links
 from w2vb_ray.audio.stream import Blocks, Stream, block_frames
 from w2vb_ray.errors import AudioRejected, RejectReason
@@ -12,6 +12,7 @@ from w2vb_ray.errors import AudioRejected, RejectReason
 NOT_MINE = frozenset({1, 4, 18, 64})
 """libsndfile's codes for: unrecognised format, unsupported encoding, unsupported sample width, codec not implemented.
 Every other code of an open that fails means a known format that is broken, which FFmpeg must not make something of."""
+NO_MEMORY = 17
 UNKNOWN_FRAMES = 1 << 62
 MP3_TOLERANCE_FRAMES = 2 * 1152
 """Encoders differ in whether the Xing header counts its own frame and the encoder's delay."""
@@ -28,6 +29,18 @@ class Memory(io.BytesIO):
         if whence == io.SEEK_SET and offset < 0:
             return self.tell()
         return super().seek(offset, whence)
+
+
+class Forward(soundfile.SoundFile):
+    """A file that is read once, front to back.
+
+    After each read of a seekable file soundfile seeks to where it is already, and libFLAC then decodes the frame there
+    again: two thirds of the time of an 8-channel FLAC.
+    """
+
+    def seekable(self) -> bool:
+        """No."""
+        return False
 
 
 def open_sndfile(data: bytes) -> Stream | None:
@@ -60,8 +73,10 @@ def _chain(first: Stream, data: bytes, spans: list[tuple[int, int]]) -> Blocks:
 def _open(data: bytes) -> Stream | None:
     memory = Memory(_with_data_size(data))
     try:
-        file = soundfile.SoundFile(memory)
+        file = Forward(memory)
     except soundfile.LibsndfileError as err:
+        if err.code == NO_MEMORY:
+            raise MemoryError(err.error_string) from err
         # Ogg pages have passed their checksums before: FLAC in Ogg as FFmpeg writes it is whole, but fails to open
         if err.code in NOT_MINE or data.startswith(b"OggS"):
             return None
@@ -69,8 +84,8 @@ def _open(data: bytes) -> Stream | None:
     announced = file.frames if file.frames < UNKNOWN_FRAMES else None
     if announced is None and file.format == "FLAC":
         file.close()
-        return None  # soundfile seeks after each read, and the last one fails in a FLAC of unknown length
-    return Stream(file.samplerate, file.channels, announced, _blocks(file, memory, len(data)))
+        return None  # behind the last frame of a FLAC of unknown length, libFLAC takes a tag for a damaged frame
+    return Stream(file.samplerate, file.channels, announced, _blocks(file, memory, data))
 
 
 def _with_data_size(data: bytes) -> bytes | bytearray:
@@ -83,17 +98,18 @@ def _with_data_size(data: bytes) -> bytes | bytearray:
     return patched
 
 
-def _blocks(file: soundfile.SoundFile, memory: Memory, num_bytes: int) -> Blocks:
+def _blocks(file: soundfile.SoundFile, memory: Memory, data: bytes) -> Blocks:
     num_frames = 0
     announced = file.frames
     tolerance = MP3_TOLERANCE_FRAMES if file.format == "MP3" else 0
     with file:
-        while True:
+        while num_frames < announced:
             try:
-                block = file.read(block_frames(file.channels), dtype="float32", always_2d=True)
+                wanted = min(block_frames(file.channels), announced - num_frames)
+                block = file.read(wanted, dtype="float32", always_2d=True)
             except soundfile.SoundFileError as err:
                 # at the end of the bytes the decoder starved; before it (8 KiB are read ahead) the bytes are wrong
-                reason = RejectReason.TRUNCATED if memory.tell() >= num_bytes else RejectReason.UNDECODABLE
+                reason = RejectReason.TRUNCATED if memory.tell() >= len(data) else RejectReason.UNDECODABLE
                 detail = f"libsndfile ({file.format}): {err} after {num_frames} of {announced} frames"
                 raise AudioRejected(reason, detail) from err
             if not len(block):
@@ -104,3 +120,5 @@ def _blocks(file: soundfile.SoundFile, memory: Memory, num_bytes: int) -> Blocks
         raise AudioRejected(
             RejectReason.TRUNCATED, f"{file.format} announces {announced} frames, {num_frames} were decoded"
         )
+    if file.format != "OGG":  # its pages have been counted
+        check_tail(data, memory.tell())

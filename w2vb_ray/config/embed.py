@@ -50,6 +50,9 @@ class SinkSection(Section):
     """A run that has not renewed its claim on the tables for this long may be taken over."""
     storage: StorageOptions = {}
     """fsspec options of the sink's store; see `source.storage`."""
+    single_writer: bool = False
+    """Take an S3 store that ignores conditional writes, without asking whether it does. Two runs at a time would
+    destroy each other's commits there: something else must see to it that there is only one."""
 
 
 class EmbedConfig(Section):

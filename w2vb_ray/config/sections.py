@@ -1,5 +1,6 @@
 """Sections that several jobs share: where audio comes from, how it is decoded, what encodes it, where Ray runs."""
 
+import re
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -9,14 +10,20 @@ from w2vb_ray.config.section import Section
 StorageOptions = dict[str, Any]
 PoolingMethod = Literal["mean", "mean_std", "max", "attention"]
 
+_PLACE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.\-]*://[^/]|(file|local):///")
+
 
 class SourceSection(Section):
     """Where utterances come from."""
 
     uri: str
     """Folder, file or glob, local or any fsspec URL (`s3://bucket/prefix`)."""
-    format: Literal["auto", "folder", "manifest"] = "auto"
-    """`auto` reads a Parquet, CSV, TSV or JSONL file as a manifest and everything else as a folder of audio."""
+    format: Literal[
+        "auto", "folder", "manifest", "nemo", "common_voice", "kaldi", "lhotse", "webdataset", "parquet", "shar"
+    ] = "auto"
+    """`auto` recognises lists of recordings, tars and tables with audio inside by their files and columns, reads any
+    other Parquet, CSV, TSV or JSONL file as a manifest, and everything else as a folder of audio; the plan line says
+    what it took."""
     language: str | None = None
     """A constant (`deu`), a column (`column:lang`) or a path template under `source.uri` (`path:{language}/`,
     `path:*/{language}/`). Unset: the `language` column when there is one, else `und`."""
@@ -28,9 +35,28 @@ class SourceSection(Section):
     A folder's headerless files are read only when this is set."""
     raw_num_channels: int = Field(default=1, gt=0)
     """Channels of headerless PCM files."""
+    audio_root: str | None = None
+    """Where relative paths of a manifest start. Unset: at the manifest's own folder (Common Voice: at `clips/`)."""
+    allowed_uris: list[str] = []
+    """Where URIs in manifests may lead besides the store (scheme and bucket or host) of `source.uri` itself, as
+    prefixes: `s3://other-bucket/`, `https://host/path/`, `/data/audio/`. Others are rejected (`forbidden`) unseen."""
+    min_age_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Objects written less than so many seconds ago wait for the next run. 600 is usual where others are writing."""
+    inventory_uri: str | None = None
+    """`manifest.json` of an S3 Inventory report that stands for the listing of a folder or glob on S3."""
     storage: StorageOptions = {}
     """fsspec options of the source's store (`endpoint_url`, `anon`, …). Leave credentials to the provider chain;
     what is secret here is masked wherever it is shown."""
+    etag_is_md5: bool = True
+    """Check what is read from S3 against its etag where that looks like an MD5; false for a store where it is none."""
+
+    @field_validator("allowed_uris")
+    @classmethod
+    def _prefixes_name_a_place(cls, uris: list[str]) -> list[str]:
+        for uri in uris:
+            if "::" in uri or not _PLACE.match(uri):
+                raise ValueError(f"must be URLs with a bucket or host, or absolute paths, but has {uri!r}")
+        return uris
 
 
 class AudioSection(Section):
@@ -50,6 +76,17 @@ class AudioSection(Section):
     """Lower sampling rates in Hz are rejected (`out_of_range`)."""
     max_sampling_rate: int = Field(default=384_000, gt=0)
     """Higher sampling rates in Hz are rejected (`out_of_range`)."""
+    max_expansion: float = Field(default=4096.0, gt=0)
+    """Files that decode to more than this many times their own bytes, as 16-bit samples at 16 kHz, are rejected
+    (`expansion`). Speech stays under 400 (codec2 at 700 bit/s), digital silence in FLAC near 700."""
+    decoder_memory_bytes: int = Field(default=512 * 1024**2, gt=0)
+    """Files whose decoder needs more memory than this, beside the file itself, are rejected (`decoder_limit`). It
+    needs some 30 MiB for a recording of any length."""
+    decoder_cpu_s: float = Field(default=900.0, gt=0)
+    """Files whose decoding takes more CPU time are rejected (`decoder_limit`)."""
+    decoder_wall_s: float = Field(default=1800.0, gt=0)
+    """Files whose decoding takes more time by the clock are rejected (`decoder_limit`): it hangs. Leave room for a
+    machine that is busy with other things."""
 
 
 class EncoderSection(Section):
@@ -134,3 +171,6 @@ class ClusterSection(Section):
     """Logical GPUs of a local Ray. Unset: those that Ray finds."""
     object_store_bytes: Annotated[int, Field(gt=0)] | None = None
     """Object store of a local Ray. Unset: Ray's own choice."""
+    unit_timeout_s: float = Field(default=1_800.0, gt=0)
+    """A worker that finishes no recording and no micro-batch for this long is taken to hang, and is ended; its unit is
+    run again. Raise it where one micro-batch, or one window with `audio.max_window_s: null`, takes longer."""

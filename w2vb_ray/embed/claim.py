@@ -21,7 +21,7 @@ from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
 from w2vb_ray.embed.holder import Holder
-from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, Table, first_line
+from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, Table, first_line, one_line
 from w2vb_ray.errors import SinkError, TableHeld, W2vbError
 
 SCOPE = "w2vb.embed"
@@ -140,20 +140,12 @@ class Claim:
         for name in (UTTERANCES, REJECTS, FRAMES):
             if name not in layouts or self._tables[name].exists:
                 continue
-            table, number = self._tables[name], self.next_number()
-            try:
-                table.create(layouts[name], self.properties("claim", number))
-            except (DeltaError, OSError) as err:
-                table.reload()
-                if not table.exists:
-                    raise SinkError(f"the table {table.uri} cannot be created: {first_line(err)}") from err
-                if name == UTTERANCES:
-                    return False
-                self._follow(table)  # a driver that lost `utterances` made it meanwhile, and may have used it
-                self._undo_unconfirmed()
+            if self._create(self._tables[name], layouts[name]):
                 continue
-            table.reload()
-            self._note(table, number)
+            if name == UTTERANCES:
+                return False
+            self._follow(self._tables[name])  # a driver that lost `utterances` made it, and may have used it
+            self._undo_unconfirmed()
         return True
 
     def commit_batch(self, actions: Mapping[str, Actions]) -> None:
@@ -220,6 +212,16 @@ class Claim:
             )
             self._commit(table, "undo", self.next_number(), partial(table.restore, version - 1), confirmed)
 
+    def _create(self, table: Table, layout: Layout) -> bool:
+        """Create a table; False when another run did meanwhile."""
+        error: DeltaError | OSError | None = None
+        for attempt in range(_ATTEMPTS):
+            error = self._try_commit(table, "claim", self.next_number(), partial(table.create, layout))
+            if error is None or table.exists:
+                return error is None
+            time.sleep(0.1 * 2**attempt)
+        raise SinkError(f"the table {table.uri} cannot be created: {first_line(error or OSError())}") from error
+
     def _lead(self, table: Table) -> bool:
         """Claim a table on its loaded snapshot; False when the log has moved on, which is not for a retry to decide."""
         planned_on, error = table.version, None
@@ -228,7 +230,7 @@ class Claim:
             if error is None or table.version != planned_on:
                 return error is None
             time.sleep(0.1 * 2**attempt)
-        raise W2vbError(f"{table.uri} refused the claim of run {self._run_id} {_ATTEMPTS} times") from error
+        raise self._refused(table, "the claim", error) from error
 
     def _follow(self, table: Table) -> None:
         """Claim a table beside `utterances`, which this run holds."""
@@ -243,7 +245,7 @@ class Claim:
             error = self._try_commit(table, "claim", self.next_number(), partial(table.append, []))
             if error is None:
                 return
-        raise W2vbError(f"{table.uri} refused the claim of run {self._run_id} {_ATTEMPTS} times") from error
+        raise self._refused(table, "the claim", error) from error
 
     def _append(self, name: str, kind: str, number: int, actions: Actions, batch: int | None = None) -> None:
         table = self._tables[name]
@@ -258,7 +260,7 @@ class Claim:
             if error is None:
                 return
             time.sleep(0.1 * 2**attempt)
-        raise W2vbError(f"{table.uri} refused commit {number} of run {self._run_id} {_ATTEMPTS} times") from error
+        raise self._refused(table, f"commit {number}", error) from error
 
     def _try_commit(
         self, table: Table, kind: str, number: int, write: _Write, batch: int | None = None
@@ -279,6 +281,13 @@ class Claim:
     def _note(self, table: Table, number: int) -> None:
         self._own[table.name] = number
         self._renewed = time.monotonic()
+
+    def _refused(self, table: Table, what: str, error: DeltaError | OSError | None) -> SinkError:
+        why = "" if error is None else f": {one_line(error)}"
+        return SinkError(
+            f"{table.uri} refused {what} of run {self._run_id} {_ATTEMPTS} times{why}. What was committed before "
+            "stays; mend what stands in the way (space, credentials, the store) and run the same command again"
+        )
 
     def _lost(self, table: Table) -> TableHeld:
         last = last_commit(table)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from w2vb_ray.arrow import pc
 from w2vb_ray.config.embed import SinkSection
 from w2vb_ray.embed.claim import Actions, Claim
 from w2vb_ray.embed.plan import Plan
+from w2vb_ray.embed.rewrite import rewrite
 from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, DataFile, Table, add_action, remove_action
-from w2vb_ray.embed.write import WriteTask, write_file
+from w2vb_ray.embed.write import WriteTask
 
 
 class Waiting:
@@ -103,14 +103,12 @@ class Committer:
         actions: Actions = []
         for path, gone in by_file.items():
             old = live[path]
-            rows = table.read(path)
-            kept = rows.filter(pc.invert(pc.is_in(rows["utterance_id"], pa.array(gone))))
+            new = rewrite(table, [old], self._task.run_id, without=pa.array(gone), between=self._claim.renew_if_due)
             actions.append(remove_action(old))
-            if kept.num_rows:
-                new = write_file(name, kept, old.language, self._task)
+            if new is not None:
                 self._moved[path] = new.path
                 actions.append(add_action(new))
-            self.expected_rows[name] += kept.num_rows - old.num_rows
+            self.expected_rows[name] += (0 if new is None else new.num_rows) - old.num_rows
         return actions
 
     def _current(self, path: str) -> str:

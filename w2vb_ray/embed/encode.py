@@ -9,6 +9,7 @@ import pyarrow as pa
 from w2vb_ray import schema
 from w2vb_ray.config.embed import EmbedConfig
 from w2vb_ray.embed.provenance import vectors_of
+from w2vb_ray.embed.stage import Pulse, Watch, unwatched
 from w2vb_ray.encoder import Embeddings, Encoder, load_encoder
 from w2vb_ray.errors import RejectReason
 
@@ -21,9 +22,11 @@ class EncodeUnits:
     Args:
         config: the run's config, device and precision resolved.
         num_threads: CPU threads of this encoder.
+        watch: who is told about its work.
     """
 
-    def __init__(self, config: EmbedConfig, num_threads: int) -> None:
+    def __init__(self, config: EmbedConfig, num_threads: int, watch: Watch = unwatched) -> None:
+        self._watch = watch
         self._keep_frames = config.sink.frames
         self._encoder: Encoder = load_encoder(
             config.encoder, config.pooling, config.batching, config.audio, num_threads=num_threads
@@ -34,25 +37,28 @@ class EncodeUnits:
 
     def __call__(self, packed: pa.Table) -> pa.Table:
         """Packed decoded rows -> packed encoded rows, with the unit's cost in frames and seconds beside them."""
-        return pa.concat_tables([self._encode_unit(unit, rows) for unit, rows in schema.unpack(packed)])
+        return self._watch(packed, self._encode_units)
 
-    def _encode_unit(self, unit: int, rows: pa.Table) -> pa.Table:
+    def _encode_units(self, packed: pa.Table, pulse: Pulse) -> pa.Table:
+        units = zip(schema.unpack(packed), packed["read_s"].to_pylist(), strict=True)
+        return pa.concat_tables([self._encode_unit(unit, rows, read_s, pulse) for (unit, rows), read_s in units])
+
+    def _encode_unit(self, unit: int, rows: pa.Table, read_s: float, pulse: Pulse) -> pa.Table:
         stats, started, started_at = self._encoder.stats, time.perf_counter(), time.time()
         num_frames, num_padding_frames = stats.num_frames, stats.num_padding_frames
         fine = np.flatnonzero(rows["reason"].is_null().to_numpy())
         waveforms = [waveform_of(rows, int(index)) for index in fine]
-        found = self._encoder.encode(waveforms, keep_frames=self._keep_frames)
-        cost = {
-            "num_frames": stats.num_frames - num_frames,
-            "num_padding_frames": stats.num_padding_frames - num_padding_frames,
-            "encode_s": time.perf_counter() - started,
-            "encode_started": started_at,
-        }
+        found = self._encoder.encode(waveforms, keep_frames=self._keep_frames, on_batch=pulse)
+        encode_s = time.perf_counter() - started
         encoded = with_embeddings(rows.drop_columns(["waveform", "sample_bytes"]), fine, found, self._vectors)
-        packed = schema.pack(encoded, unit)
-        for name, value in cost.items():
-            packed = packed.append_column(name, pa.array([value], schema.DESCRIPTOR.field(name).type))
-        return packed
+        return schema.with_costs(
+            schema.pack(encoded, unit),
+            num_frames=stats.num_frames - num_frames,
+            num_padding_frames=stats.num_padding_frames - num_padding_frames,
+            read_s=read_s,
+            encode_s=encode_s,
+            encode_started=started_at,
+        )
 
 
 def waveform_of(rows: pa.Table, index: int) -> np.ndarray:

@@ -25,7 +25,7 @@ class Holder:
     @classmethod
     def this_process(cls) -> "Holder":
         """The holder that a claim of this process names."""
-        return cls(socket.gethostname(), _namespace(), os.getpid(), _started(os.getpid()))
+        return cls(socket.gethostname(), _namespace(), os.getpid(), started_at(os.getpid()))
 
     @classmethod
     def from_json(cls, text: str) -> "Holder":
@@ -39,7 +39,7 @@ class Holder:
     def is_alive(self, expires_ms: int) -> bool:
         """Whether the process may still be writing, given the end of its lease (Unix time, ms)."""
         if self.boot and self.boot == _namespace():
-            return bool(self.started) and _started(self.pid) == self.started
+            return bool(self.started) and started_at(self.pid) == self.started
         return time.time() * 1000 < expires_ms
 
 
@@ -52,7 +52,7 @@ def _namespace() -> str:
         return ""
 
 
-def _started(pid: int) -> str:
+def started_at(pid: int) -> str:
     """Start time of a running process in clock ticks since boot; empty when there is none (a zombie is none)."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()

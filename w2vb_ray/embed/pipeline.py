@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import pyarrow as pa
@@ -13,8 +13,8 @@ from ray.util.annotations import RayDeprecationWarning
 from w2vb_ray import schema
 from w2vb_ray.config.embed import EmbedConfig
 from w2vb_ray.embed.encode import EncodeUnits
-from w2vb_ray.embed.plan import Plan
 from w2vb_ray.embed.read import read_units
+from w2vb_ray.embed.watch import Watchdog
 from w2vb_ray.embed.write import WriteTask, write_units
 from w2vb_ray.runtime.cluster import EncoderPool
 
@@ -28,19 +28,23 @@ NO_PROGRESS_TIMEOUT_S = 3600.0  # Ray's guard against hangs; a unit is minutes o
 # that costs an encoder a third of its speed, and at 3000 turns nothing. Huge pages save the page faults of activations,
 # a quarter of the CPU time of long utterances without them.
 ENCODER_ENVIRONMENT = {"GOMP_SPINCOUNT": "3000", "THP_MEM_ALLOC_ENABLE": "1"}
-RETRIES = 2  # Ray's own default is for ever, and a file that crashes a decoder would be tried for ever
+# Ray's own default is for ever. The ledger stops at the second death of a worker at a unit (`ledger.MAX_DEATHS`); this
+# is for what it does not count, nodes that are taken away again and again.
+RETRIES = 16
 
 
-def build(plan: Plan, config: EmbedConfig, pool: EncoderPool, task: WriteTask) -> Dataset:
+def build(
+    units: Sequence[tuple[int, pa.Table]], config: EmbedConfig, pool: EncoderPool, task: WriteTask, watchdog: Watchdog
+) -> Dataset:
     """Units -> read -> encode -> write. A new stage is one new call here.
 
     One row is one unit in every stage, so `batch_size=1` hands over whole units and nothing is split or glued.
     """
     return (
-        ray.data.from_arrow([schema.pack(rows, unit) for unit, rows in enumerate(plan.units)])
+        ray.data.from_arrow([schema.pack(rows, unit) for unit, rows in units])
         .map_batches(
             cast(Stage, read_units),
-            fn_kwargs={"source": config.source, "audio": config.audio},
+            fn_kwargs={"source": config.source, "audio": config.audio, "watch": watchdog.watched("read")},
             batch_size=1,
             batch_format="pyarrow",
             num_cpus=1,
@@ -49,21 +53,25 @@ def build(plan: Plan, config: EmbedConfig, pool: EncoderPool, task: WriteTask) -
         )
         .map_batches(
             EncodeUnits,
-            fn_constructor_kwargs={"config": config, "num_threads": pool.num_threads},
+            fn_constructor_kwargs={
+                "config": config,
+                "num_threads": pool.num_threads,
+                "watch": watchdog.watched("encode"),
+            },
             batch_size=1,
             batch_format="pyarrow",
             # The pool is fixed: growing and shrinking it loads the model again.
-            compute=ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=2),
+            compute=ActorPoolStrategy(size=min(pool.size, len(units)), max_tasks_in_flight_per_actor=2),
             num_cpus=pool.cpus_per_encoder,
             num_gpus=pool.gpus_per_encoder,
             memory=pool.memory_bytes,
             runtime_env={"env_vars": ENCODER_ENVIRONMENT},
             max_restarts=-1,
-            max_task_retries=RETRIES + 1,
+            max_task_retries=RETRIES,
         )
         .map_batches(
             cast(Stage, write_units),
-            fn_kwargs={"task": task},
+            fn_kwargs={"task": task, "watch": watchdog.watched("write")},
             batch_size=config.sink.units_per_file,
             batch_format="pyarrow",
             num_cpus=0.5,
@@ -78,6 +86,7 @@ def configure() -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False  # the run shows its own, in audio-hours
     context.execution_options.preserve_order = False
+    context.max_consecutive_actor_init_deaths = 3  # Ray does not start an encoder again that died while it loaded
     context.max_errored_blocks = 0  # Ray would drop whole blocks; bad rows are rejects before they are errors
     context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
     logging.getLogger("ray.data").setLevel(logging.WARNING)

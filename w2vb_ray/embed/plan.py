@@ -1,11 +1,11 @@
-"""What is there to do: the inventory minus what the tables already hold, cut into units. Pure Arrow, no Ray.
+"""What is there to do: the inventory minus what the tables already hold, cut into units. Knows no Ray.
 
 A row is *unchanged* when its id is embedded, or was rejected for good, at the same `source_version`. Everything else
 is planned, and carries two flags for the commit: whether earlier rows of its id must go from `utterances` (and
-`frames`) and from `rejects`.
+`frames`) and from `rejects`. The inventory passes by in batches, and only the rows to plan stay in memory.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,42 +14,23 @@ import pyarrow as pa
 from w2vb_ray import schema
 from w2vb_ray.arrow import pc
 from w2vb_ray.config.embed import PlanSection
-from w2vb_ray.errors import RETRIED_REASONS, RejectReason, SinkError
-
-# Bytes per second of audio where nobody announced a duration: only to order and cut units. Compressed speech is taken
-# at 64 kbit/s, so that a unit of 24 kbit/s files is at most 2.7 times as long as asked for.
-_BYTES_PER_S = {".wav": 32_000, ".aiff": 32_000, ".aif": 32_000, ".raw": 32_000, ".pcm": 32_000, ".flac": 16_000}
-_BYTES_PER_S_OTHER = 8_000
-
-SHARED_UTTERANCES = 64
-"""A language with fewer utterances to embed shares its unit with others, up to about as many: with 117 clips in 20
-languages padding falls from 22 % to 11 % of the frames."""
-
-MIN_UNITS = 64
-"""A run is cut into at least so many units, for encoders to share, unless they would be under `MIN_UNIT_S`."""
-
-MIN_UNIT_S = 30.0
-"""About a micro-batch on a CPU. Smaller units leave nothing to pack, larger ones let encoders end apart: two of them
-with four minutes of short clips waited 9 % of the time at 60 s, and 2 % at 30 s."""
-
-
-@dataclass(frozen=True)
-class Live:
-    """What the tables hold, one row per id: `utterance_id`, `source_version`, `file` (and `reason` in rejects)."""
-
-    utterances: pa.Table
-    rejects: pa.Table
-    frames: pa.Table | None = None  # None where there is no frames table
+from w2vb_ray.embed.forgotten import NOTHING, Forgotten
+from w2vb_ray.embed.live import Found, Live
+from w2vb_ray.embed.units import Planned, cut
+from w2vb_ray.errors import RejectReason, SinkError
+from w2vb_ray.source import Batch
+from w2vb_ray.source.keys import hashes
 
 
 @dataclass(frozen=True)
 class Plan:
     """The units of a run and the counts that say why they are all there is.
 
-    `num_input = num_planned + num_unchanged`, and `num_known_rejects` of the unchanged ones have no embedding.
+    `num_input = num_planned + num_unchanged`; of the unchanged ones `num_known_rejects` have no embedding, and
+    `num_forgotten` were erased and stay away.
     """
 
-    units: list[pa.Table]
+    units: Sequence[pa.Table]
     num_input: int
     num_planned: int
     num_unchanged: int
@@ -59,192 +40,137 @@ class Plan:
     audio_s: float  # announced, of the planned rows
     num_without_duration: int
     languages: list[str]
+    columns: pa.Schema  # of the inventory
+    num_waiting: int = 0  # too young, and not part of the input
     unit_s: list[float] = field(default_factory=list)  # estimated audio of each unit, for progress
     utterance_files: Mapping[str, str] = field(default_factory=dict)  # replaced id -> file that holds it
     frame_files: Mapping[str, str] = field(default_factory=dict)
     reject_files: Mapping[str, str] = field(default_factory=dict)
+    num_forgotten: int = 0
 
 
 def make_plan(
-    inventory: pa.Table, duplicates: pa.Array, live: Live, section: PlanSection, *, want_frames: bool = False
+    batches: Iterable[Batch],
+    live: Live,
+    section: PlanSection,
+    *,
+    want_frames: bool = False,
+    forgotten: Forgotten = NOTHING,
 ) -> Plan:
     """Anti-join an inventory with the tables and cut the rest into units.
 
     Args:
-        inventory: rows of `schema.INVENTORY` and the source's own columns, ids unique.
-        duplicates: ids that stand for a repeated row; they are planned as rejects.
+        batches: of an inventory; repeated rows are planned as rejects.
         live: what the tables hold.
         section: unit sizes.
         want_frames: plan embedded utterances again that have no frames yet.
+        forgotten: what must not be embedded again.
     """
-    found = _look_up(inventory, live)
-    version = inventory["source_version"]
-    embedded = pc.is_valid(found["utterance_version"])
-    gone = pc.and_(embedded, pc.equal(version, ""))  # its audio went away: the row stays, it may be the only one left
-    done = pc.or_(gone, pc.and_(embedded, pc.fill_null(pc.equal(found["utterance_version"], version), False)))
-    if want_frames:
-        done = pc.and_(done, pc.or_(gone, pc.is_valid(found["frame_file"])))
-    retried = pc.is_in(found["reason"], pa.array([str(reason) for reason in RETRIED_REASONS]))
-    refused = pc.and_(
-        pc.fill_null(pc.equal(found["reject_version"], version), False),
-        pc.invert(pc.or_(retried, pa.scalar(section.retry_rejects))),
-    )
-    known_rejects = pc.and_(refused, pc.invert(done))
-    todo = pc.invert(pc.or_(done, refused))
-
-    planned = _with_flags(inventory, found, duplicates).filter(todo)
-    replaced = found.filter(todo)
-    seconds = _estimated_s(planned)
-    announced = planned["announced_duration_s"]
-    units, unit_s = _cut(planned, seconds, section)
-    return Plan(
-        units=units,
-        num_input=inventory.num_rows,
-        num_planned=planned.num_rows,
-        num_unchanged=inventory.num_rows - planned.num_rows,
-        num_known_rejects=_count(known_rejects),
-        num_changed=_count(planned["in_utterances"]),
-        num_gone=_count(gone),
-        audio_s=pc.sum(announced).as_py() or 0.0,
-        num_without_duration=announced.null_count,
-        languages=sorted(pc.unique(inventory["language"]).to_pylist()),
-        unit_s=unit_s,
-        utterance_files=_files(planned, replaced, "utterance_file"),
-        frame_files=_files(planned, replaced, "frame_file"),
-        reject_files=_files(planned, replaced, "reject_file"),
-    )
-
-
-def _count(mask: pa.ChunkedArray) -> int:
-    return pc.sum(mask).as_py() or 0
-
-
-def _look_up(inventory: pa.Table, live: Live) -> pa.Table:
-    """Left join with the tables, in inventory order; null where a table does not know the id."""
-    utterances = live.utterances.select(["utterance_id", "source_version", "file"])
-    utterances = utterances.rename_columns(["utterance_id", "utterance_version", "utterance_file"])
-    rejects = live.rejects.select(["utterance_id", "source_version", "reason", "file"])
-    rejects = rejects.rename_columns(["utterance_id", "reject_version", "reason", "reject_file"])
-    rows = pa.table({"utterance_id": inventory["utterance_id"], "row": pa.array(np.arange(inventory.num_rows))})
-    frames = (
-        live.frames if live.frames is not None else utterances.slice(0, 0).select(["utterance_id", "utterance_file"])
-    )
-    frames = frames.rename_columns(["utterance_id", "frame_file"])
-    joined = rows.join(utterances, "utterance_id").join(rejects, "utterance_id").join(frames, "utterance_id")
-    if joined.num_rows != inventory.num_rows:
+    rows, sums = Planned(), _Sums()
+    files: dict[str, dict[str, str]] = {"utterances": {}, "frames": {}, "rejects": {}}
+    for whole in batches:
+        batch, num_forgotten = forgotten.without(whole)
+        sums.num_forgotten += num_forgotten
+        judged = _judge(batch, live, section, want_frames)
+        planned = _with_flags(batch, judged).filter(pa.array(judged.todo))
+        rows.add(planned)
+        sums.add(batch, planned, judged)
+        for name, found in (("utterances", judged.utterances), ("frames", judged.frames), ("rejects", judged.rejects)):
+            replaced = judged.todo & found.is_there
+            ids = batch.table["utterance_id"].filter(pa.array(replaced)).to_pylist()
+            files[name].update(zip(ids, found.paths(replaced), strict=True))
+    if sums.num_doubled:
         raise SinkError(
-            f"the tables hold {joined.num_rows - inventory.num_rows} utterances of this source twice, which no run of "
+            f"the tables hold {sums.num_doubled} utterances of this source twice, which no run of "
             "this job does; look for rows that something else wrote, and remove them"
         )
-    return joined.sort_by("row")
-
-
-def _with_flags(inventory: pa.Table, found: pa.Table, duplicates: pa.Array) -> pa.Table:
-    is_duplicate = pc.is_in(inventory["utterance_id"], duplicates)
-    reason = pc.if_else(is_duplicate, str(RejectReason.DUPLICATE_ID), pa.scalar(None, pa.string()))
-    detail = pc.if_else(is_duplicate, "an earlier row of this source has the same id", pa.scalar(None, pa.string()))
-    flags = [pc.is_valid(found["utterance_version"]), pc.is_valid(found["reject_version"]), reason, detail]
-    for planned_field, column in zip(schema.PLANNED, flags, strict=True):
-        inventory = inventory.append_column(planned_field, column)
-    return inventory
-
-
-def _files(planned: pa.Table, found: pa.Table, column: str) -> dict[str, str]:
-    known = pc.is_valid(found[column])
-    ids, files = planned["utterance_id"].filter(known), found[column].filter(known)
-    return dict(zip(ids.to_pylist(), files.to_pylist(), strict=True))
-
-
-def _estimated_s(planned: pa.Table) -> np.ndarray:
-    """(N,) seconds of audio: announced, or the segment's length, or a guess from the size."""
-    size = pc.fill_null(planned["source_bytes"], 0).to_numpy().astype(np.float64).clip(min=0)
-    suffixes = pc.ascii_lower(pc.replace_substring_regex(planned["audio_uri"], r"^.*?(\.[A-Za-z0-9]{1,5})?$", r"\1"))
-    coded = suffixes.combine_chunks().dictionary_encode()
-    rates = np.array([_BYTES_PER_S.get(s, _BYTES_PER_S_OTHER) for s in coded.dictionary.to_pylist()], np.float64)
-    guessed = size / rates[coded.indices.to_numpy()] if len(size) else size
-    segment = pc.subtract(planned["end_s"], pc.fill_null(planned["start_s"], 0.0))
-    known = pc.coalesce(segment, planned["announced_duration_s"]).to_numpy()
-    return np.where(np.isfinite(known), known, guessed).clip(min=0.0)  # a manifest may say `inf`
-
-
-def _cut(planned: pa.Table, seconds: np.ndarray, section: PlanSection) -> tuple[list[pa.Table], list[float]]:
-    """Units of one language each, rows of one recording together, long before short; the longest unit first.
-
-    Languages too small for a unit of their own share one: alone, their few utterances would be padded to each other.
-    """
-    if planned.num_rows == 0:
-        return [], []
-    fair_s = min(section.unit_audio_s, max(MIN_UNIT_S, float(seconds.sum()) / MIN_UNITS))
-    whole = pc.and_(pc.is_null(planned["start_s"]), pc.is_null(planned["end_s"])).to_numpy()
-    keys = pa.table(
-        {
-            "row": np.arange(planned.num_rows),
-            "language": planned["language"],
-            "length": np.where(whole, -seconds, -np.inf),  # segments first, by recording, so that it is read once
-            "audio_uri": planned["audio_uri"],
-            "start_s": planned["start_s"],
-        }
+    units, unit_s = cut(rows, section)
+    return Plan(
+        units=units,
+        num_input=sums.num_input + sums.num_forgotten,
+        num_planned=rows.num_rows,
+        num_unchanged=sums.num_input + sums.num_forgotten - rows.num_rows,
+        num_forgotten=sums.num_forgotten,
+        num_known_rejects=sums.num_known_rejects,
+        num_changed=len(files["utterances"]),
+        num_gone=sums.num_gone,
+        audio_s=sums.audio_s,
+        num_without_duration=sums.num_without_duration,
+        languages=sorted(sums.languages),
+        columns=sums.columns,
+        num_waiting=sums.num_waiting,
+        unit_s=unit_s,
+        utterance_files=files["utterances"],
+        frame_files=files["frames"],
+        reject_files=files["rejects"],
     )
-    order = [("length", "ascending"), ("audio_uri", "ascending"), ("start_s", "ascending")]
-    rows = keys.sort_by([("language", "ascending"), *order])["row"].to_numpy()
-    pieces = np.split(rows, _unit_starts(planned, rows, seconds, section, fair_s)[1:])
-    rank = np.empty(len(rows), np.int64)
-    rank[keys.sort_by(order)["row"].to_numpy()] = np.arange(len(rows))
-    pieces = [piece[np.argsort(rank[piece])] for piece in _share(planned, pieces, seconds, section, fair_s)]
-    unit_s = np.array([seconds[piece].sum() for piece in pieces])
-    units = [
-        (planned.take(pa.array(pieces[i])).combine_chunks(), float(unit_s[i]))
-        for i in np.argsort(-unit_s, kind="stable")
-    ]
-    return [unit for unit, _ in units], [length for _, length in units]
 
 
-def _share(
-    planned: pa.Table, pieces: list[np.ndarray], seconds: np.ndarray, section: PlanSection, fair_s: float
-) -> list[np.ndarray]:
-    """Join the pieces of languages that have only one, and a small one, until `SHARED_UTTERANCES` are together."""
-    language = planned["language"].combine_chunks().dictionary_encode().indices.to_numpy()
-    num_pieces = np.bincount([language[piece[0]] for piece in pieces])
-    small = [p for p in pieces if len(p) < SHARED_UTTERANCES and num_pieces[language[p[0]]] == 1]
-    shared = [p for p in pieces if not (len(p) < SHARED_UTTERANCES and num_pieces[language[p[0]]] == 1)]
-    size = pc.fill_null(planned["source_bytes"], 0).to_numpy().clip(min=0)
-    together: list[np.ndarray] = []
-    for piece in sorted(small, key=lambda rows: -seconds[rows].mean()):  # of like lengths
-        joined = np.concatenate([*together, piece])
-        if together and (
-            len(joined) - len(piece) >= SHARED_UTTERANCES
-            or len(joined) > section.unit_utterances
-            or seconds[joined].sum() > fair_s
-            or size[joined].sum() > section.unit_bytes
-        ):
-            shared.append(np.concatenate(together))
-            together = []
-        together.append(piece)
-    return [*shared, np.concatenate(together)] if together else shared
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What is to become of the rows of a batch; (N,) each."""
+
+    todo: np.ndarray
+    known_reject: np.ndarray
+    gone: np.ndarray
+    utterances: Found
+    rejects: Found
+    frames: Found
 
 
-def _unit_starts(
-    planned: pa.Table, rows: np.ndarray, seconds: np.ndarray, section: PlanSection, fair_s: float
-) -> list[int]:
-    """Positions in `rows` where a unit begins: a new language, or a unit that is full.
+def _judge(batch: Batch, live: Live, section: PlanSection, want_frames: bool) -> _Judged:
+    version = batch.table["source_version"]
+    versions = hashes(version)
+    utterances, rejects = live.utterances.find(batch.keys), live.rejects.find(batch.keys)
+    frames = Found.nothing(len(batch.keys)) if live.frames is None else live.frames.find(batch.keys)
+    no_version = pc.equal(version, "").to_numpy()
+    gone = utterances.is_there & no_version  # its audio went away: the row stays, it may be the only one left
+    done = gone | utterances.has_version(versions)
+    if want_frames:
+        done &= gone | frames.is_there
+    refused = rejects.has_version(versions) & ~rejects.is_retried() & (not section.retry_rejects)
+    return _Judged(~(done | refused), refused & ~done, gone, utterances, rejects, frames)
 
-    A recording is only split where it must be, since each unit reads it again.
-    """
-    language = planned["language"].combine_chunks().dictionary_encode().indices.to_numpy()[rows]
-    uri = planned["audio_uri"].combine_chunks().dictionary_encode().indices.to_numpy()[rows]
-    again = np.append(False, uri[1:] == uri[:-1])
-    size = pc.fill_null(planned["source_bytes"], 0).to_numpy().clip(min=0)[rows]
-    length = seconds[rows]
-    starts, count, audio_s, num_bytes = [0], 0, 0.0, 0
-    for i in range(len(rows)):
-        cost = 0 if again[i] else int(size[i])  # segments of one recording share one fetch
-        full = (
-            count >= section.unit_utterances
-            or audio_s + length[i] > (section.unit_audio_s if again[i] else fair_s)
-            or (cost and num_bytes + cost > section.unit_bytes)
-        )
-        if count and (full or language[i] != language[i - 1]):
-            starts.append(i)
-            count, audio_s, num_bytes, cost = 0, 0.0, 0, int(size[i])
-        count, audio_s, num_bytes = count + 1, audio_s + length[i], num_bytes + cost
-    return starts
+
+def _with_flags(batch: Batch, judged: _Judged) -> pa.Table:
+    num_rows, text = batch.table.num_rows, pa.string()
+    refusal = [schema.REASON.name, schema.DETAIL.name]
+    reason, detail = (
+        batch.table[name] if name in batch.table.column_names else pa.nulls(num_rows, text) for name in refusal
+    )
+    table = batch.table.drop_columns([name for name in refusal if name in batch.table.column_names])
+    if batch.repeated:
+        reason = pa.repeat(pa.scalar(str(RejectReason.DUPLICATE_ID), text), num_rows)
+        detail = pa.repeat(pa.scalar("an earlier row of this source has the same id", text), num_rows)
+    flags = [pa.array(judged.utterances.is_there), pa.array(judged.rejects.is_there), reason, detail]
+    for planned_field, column in zip(schema.PLANNED, flags, strict=True):
+        table = table.append_column(planned_field, column)
+    return table
+
+
+@dataclass
+class _Sums:
+    """Counts over all batches."""
+
+    num_input: int = 0
+    num_known_rejects: int = 0
+    num_gone: int = 0
+    num_doubled: int = 0
+    num_without_duration: int = 0
+    num_waiting: int = 0
+    num_forgotten: int = 0
+    audio_s: float = 0.0
+    languages: set[str] = field(default_factory=set[str])
+    columns: pa.Schema = schema.INVENTORY
+
+    def add(self, batch: Batch, planned: pa.Table, judged: _Judged) -> None:
+        announced = planned["announced_duration_s"]
+        self.columns = batch.table.schema
+        self.num_input += batch.table.num_rows
+        self.num_waiting += batch.num_waiting
+        self.num_known_rejects += int(judged.known_reject.sum())
+        self.num_gone += int(judged.gone.sum())
+        self.num_doubled += sum(found.num_doubled() for found in (judged.utterances, judged.rejects, judged.frames))
+        self.num_without_duration += announced.null_count
+        self.audio_s += pc.sum(announced).as_py() or 0.0
+        self.languages.update(pc.unique(batch.table["language"]).to_pylist())

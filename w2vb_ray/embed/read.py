@@ -1,9 +1,10 @@
 """Read stage: a unit's URIs -> 16 kHz mono waveforms, or reject reasons. A bad utterance never stops its unit.
 
-Fetches run ahead in threads, because a store answers slowly; decoding stays in the task's own thread, because the
-task has one CPU.
+Fetches run ahead in threads, because a store answers slowly; decoding is one file at a time, in a process of its own,
+because the task has one CPU and a file may crash its decoder.
 """
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,24 +16,45 @@ import pyarrow as pa
 from fsspec import AbstractFileSystem
 
 from w2vb_ray import schema, storage
-from w2vb_ray.audio.decode import RawFormat, Recording, decode
+from w2vb_ray.audio.decode import RawFormat, Recording
 from w2vb_ray.audio.fetch import fetch
+from w2vb_ray.audio.isolated import decode
+from w2vb_ray.audio.ranges import Ranges
 from w2vb_ray.audio.resample import TARGET_RATE_HZ
 from w2vb_ray.audio.segment import cut
 from w2vb_ray.config.sections import AudioSection, SourceSection
+from w2vb_ray.embed.members import Fetched, batches, fetch_members, open_containers
+from w2vb_ray.embed.stage import Pulse, Watch, still, unwatched
 from w2vb_ray.errors import AudioRejected, RejectReason
+from w2vb_ray.source.identity import object_version
 
 _FETCH_THREADS = 16
 _AHEAD_BYTES = 128 * 1024**2  # fetched and not yet decoded; one larger object is fetched alone
-DROPPED = ("source_bytes", "announced_duration_s", "announced_sampling_rate", "announced_num_channels")
+DROPPED = (
+    *("source_bytes", "announced_duration_s", "announced_sampling_rate", "announced_num_channels"),
+    *("container_uri", "container_part", "member_offset"),
+)
 
 
-def read_units(packed: pa.Table, source: SourceSection, audio: AudioSection) -> pa.Table:
-    """Packed inventory rows -> packed decoded rows; see `schema` for both."""
-    return pa.concat_tables([schema.pack(read_unit(rows, source, audio), unit) for unit, rows in schema.unpack(packed)])
+def read_units(packed: pa.Table, source: SourceSection, audio: AudioSection, watch: Watch = unwatched) -> pa.Table:
+    """Packed inventory rows -> packed decoded rows and what they cost; see `schema`."""
+
+    def read(packed: pa.Table, pulse: Pulse) -> pa.Table:
+        return pa.concat_tables(
+            [_read_packed(unit, rows, source, audio, pulse) for unit, rows in schema.unpack(packed)]
+        )
+
+    return watch(packed, read)
+
+
+def _read_packed(unit: int, rows: pa.Table, source: SourceSection, audio: AudioSection, pulse: Pulse) -> pa.Table:
+    started = time.perf_counter()
+    decoded = read_unit(rows, source, audio, pulse)
+    return schema.with_costs(schema.pack(decoded, unit), read_s=time.perf_counter() - started)
 
 
 Row = dict[str, Any]
+Pending = Future[list[Fetched]]
 
 
 @dataclass(slots=True)
@@ -47,8 +69,8 @@ class _Decoded:
     detail: str | None = None
 
 
-def read_unit(rows: pa.Table, source: SourceSection, audio: AudioSection) -> pa.Table:
-    """Fetch each recording once, decode it once, cut its segments.
+def read_unit(rows: pa.Table, source: SourceSection, audio: AudioSection, pulse: Pulse = still) -> pa.Table:
+    """Fetch each recording once, decode it once, cut its segments; `pulse` is called after each.
 
     Returns:
         The rows in order, without the columns that only reading needs, with `waveform`, `sample_bytes`,
@@ -61,46 +83,90 @@ def read_unit(rows: pa.Table, source: SourceSection, audio: AudioSection) -> pa.
         if row["reason"] is None:
             by_recording.setdefault(row["audio_uri"], []).append(index)
     first_rows = [utterances[indices[0]] for indices in by_recording.values()]
-    for recording, indices in zip(_recordings(first_rows, source, audio), by_recording.values(), strict=True):
-        for index in indices:
+    for row, recording in _recordings(first_rows, source, audio):
+        for index in by_recording[row["audio_uri"]]:
             decoded[index] = _cut(recording, utterances[index])
+        pulse()
     return _with_audio(rows, decoded)
 
 
-def _recordings(rows: list[Row], source: SourceSection, audio: AudioSection) -> Iterator[Recording | AudioRejected]:
+def _recordings(
+    rows: list[Row], source: SourceSection, audio: AudioSection
+) -> Iterator[tuple[Row, Recording | AudioRejected]]:
+    """Every row with its recording, those of one container together."""
     # One filesystem per protocol, shared by the threads: each instance of s3fs has its own connections.
-    uris = {storage.protocol(row["audio_uri"]): row["audio_uri"] for row in rows}
-    filesystems = {name: storage.filesystem(uri, source.storage) for name, uri in uris.items()}
+    uris = {storage.protocol(uri): uri for uri in (row["container_uri"] or row["audio_uri"] for row in rows)}
+    filesystems = {
+        name: storage.filesystem(uri, storage.options_for(uri, source.uri, source.storage))
+        for name, uri in uris.items()
+    }
+    containers = open_containers(rows, filesystems)
     with ThreadPoolExecutor(_FETCH_THREADS) as threads:
-        fetched = _ahead((row, threads.submit(_fetch, row, filesystems, audio)) for row in rows)
-        for row, future in fetched:
-            try:
-                raw = _raw_format(row, source)
-                yield decode(future.result(), row["audio_uri"], audio, raw)
-            except AudioRejected as rejected:
-                yield rejected
+        fetched = _ahead(
+            (batch, threads.submit(_fetch_batch, batch, filesystems, containers, source, audio))
+            for batch in batches(rows)
+        )
+        for batch, future in fetched:
+            for row, data in zip(batch, future.result(), strict=True):
+                try:
+                    if isinstance(data, AudioRejected):
+                        raise data
+                    raw = _raw_format(row, source)
+                    yield row, decode(data, row["audio_uri"], audio, raw)
+                except AudioRejected as rejected:
+                    yield row, rejected
 
 
-def _ahead(submissions: Iterable[tuple[Row, Future[bytes]]]) -> Iterator[tuple[Row, Future[bytes]]]:
+def _ahead(submissions: Iterable[tuple[list[Row], Pending]]) -> Iterator[tuple[list[Row], Pending]]:
     """Pass submissions on in order, a bounded number of them and of their bytes ahead of the consumer."""
-    waiting: deque[tuple[Row, Future[bytes]]] = deque()
+    waiting: deque[tuple[list[Row], Pending]] = deque()
     waiting_bytes = 0
-    for row, future in submissions:
-        waiting.append((row, future))
-        waiting_bytes += max(row["source_bytes"] or 0, 0)
+    for batch, future in submissions:
+        waiting.append((batch, future))
+        waiting_bytes += _num_bytes(batch)
         while waiting and (len(waiting) >= _FETCH_THREADS or waiting_bytes > _AHEAD_BYTES):
-            waiting_bytes -= max(waiting[0][0]["source_bytes"] or 0, 0)
+            waiting_bytes -= _num_bytes(waiting[0][0])
             yield waiting.popleft()
     yield from waiting
 
 
-def _fetch(row: Row, filesystems: Mapping[str, AbstractFileSystem], audio: AudioSection) -> bytes:
+def _num_bytes(batch: list[Row]) -> int:
+    return sum(max(row["source_bytes"] or 0, 0) for row in batch)
+
+
+def _fetch_batch(
+    batch: list[Row],
+    filesystems: Mapping[str, AbstractFileSystem],
+    containers: Mapping[str, Ranges],
+    source: SourceSection,
+    audio: AudioSection,
+) -> list[Fetched]:
+    container = containers.get(batch[0]["container_uri"])
+    if container is not None:
+        return fetch_members(batch, container, source, audio)
+    try:
+        return [_fetch(batch[0], filesystems, source, audio)]
+    except AudioRejected as rejected:
+        return [rejected]
+
+
+def _fetch(
+    row: Row, filesystems: Mapping[str, AbstractFileSystem], source: SourceSection, audio: AudioSection
+) -> bytes:
     size = row["source_bytes"]
     if size is None:
         raise AudioRejected(RejectReason.MISSING, "the object does not exist")
     filesystem = filesystems[storage.protocol(row["audio_uri"])]
     path = storage.fs_path(row["audio_uri"], filesystem)
-    return fetch(filesystem, path, expected_bytes=size if size >= 0 else None, max_bytes=audio.max_bytes)
+    looked_at = size >= 0  # else the manifest gave a version of its own, which says nothing here
+    return fetch(
+        filesystem,
+        path,
+        expected_bytes=size if looked_at else None,
+        max_bytes=audio.max_bytes,
+        version=object_version(row["source_version"]) if looked_at else None,
+        etag_is_md5=source.etag_is_md5,
+    )
 
 
 def _raw_format(row: Row, source: SourceSection) -> RawFormat | None:

@@ -1,4 +1,4 @@
-"""What the person sees of a run: the plan line, the closing table, and `report.json`."""
+"""What the person sees of a run: the plan line, the closing table, and `report.json` (`page` makes HTML of it)."""
 
 import platform
 from importlib.metadata import version
@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as TextTable
 
-from w2vb_ray import __version__
+from w2vb_ray import __version__, schema
 from w2vb_ray.config.sections import EncoderSection
 from w2vb_ray.embed.plan import Plan
 from w2vb_ray.embed.tally import Tally
@@ -21,6 +21,7 @@ _NEXT = {
         "more rejects than sink.max_reject_fraction; what could be embedded is committed, the rejects table says why"
     ],
 }
+_MAX_MOMENTS = 240
 _PACKAGES = ("ray", "torch", "transformers", "pyarrow", "deltalake")
 
 
@@ -39,8 +40,12 @@ def describe_plan(plan: Plan, source_format: str, num_skipped: int) -> str:
     ]
     if plan.num_changed:
         parts.insert(2, f"{plan.num_changed:,} of them again")
+    if plan.num_forgotten:
+        parts.append(f"{plan.num_forgotten:,} of them forgotten")
     if plan.num_gone:
         parts.append(f"{plan.num_gone:,} whose audio is gone keep their embeddings")
+    if plan.num_waiting:
+        parts.append(f"{plan.num_waiting:,} more younger than source.min_age_s wait for the next run")
     if num_skipped:
         parts.append(f"{num_skipped:,} other files skipped")
     return f"plan: {', '.join(parts)}"
@@ -76,12 +81,25 @@ def report(tally: Tally, plan: Plan, **facts: Any) -> dict[str, Any]:
         "rejected": tally.rejected,
         "unchanged": plan.num_unchanged,
         "known_rejects": plan.num_known_rejects,
+        "forgotten": plan.num_forgotten,
         "replaced": plan.num_changed,
+        "waiting": plan.num_waiting,
         "units": len(plan.units),
         "audio_hours": tally.audio_s / 3600,
         "padding_waste": tally.padding_waste,
         "encoder_s": tally.encode_s,
         "steady_s": tally.steady_s,
+        "stages": {
+            "read_s": tally.read_s,
+            "encode_s": tally.encode_s,
+            "write_s": tally.write_s,
+            "commit_s": tally.commit_s,
+        },
+        "lengths": {
+            "edges_s": list(schema.LENGTH_EDGES_S),
+            "utterances": [tally.num_by_length[index] for index in range(len(schema.LENGTH_EDGES_S) + 1)],
+        },
+        "timeline": _timeline(tally),
         "reasons": dict(tally.reasons),
         "languages": {
             name: {"embedded": t.embedded, "audio_hours": t.audio_s / 3600, "rejected": dict(t.rejected)}
@@ -89,6 +107,13 @@ def report(tally: Tally, plan: Plan, **facts: Any) -> dict[str, Any]:
         },
         "versions": {"w2vb_ray": __version__, "python": platform.python_version(), **_versions()},
     }
+
+
+def _timeline(tally: Tally) -> list[list[float]]:
+    """[seconds since the first unit reached an encoder, audio-hours embedded by then], at most `_MAX_MOMENTS`."""
+    step = max(1, -(-len(tally.timeline) // _MAX_MOMENTS))
+    moments = tally.timeline[::-1][::step][::-1]  # the last one is always among them
+    return [[max(0.0, when - tally.encode_started), audio_s / 3600] for when, audio_s in moments]
 
 
 def show_closing(
@@ -107,7 +132,7 @@ def show_closing(
     lines = [totals if plan.units else "nothing to do", *_NEXT.get(code, [])]
     if not trained:
         lines.append(UNTRAINED)
-    lines.append(f"report: {folder}/report.json")
+    lines.append(f"report: {folder}/report.json, and report.html to look at")
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False)
 

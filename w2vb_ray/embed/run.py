@@ -1,34 +1,43 @@
 """One run of the `embed` job, from config to exit code. The order of the steps is the protocol:
 
-open tables, who holds them? ─ list the source ─ plan ─ nothing to do: end, Ray never starts
+open tables, who holds them? does the store fence? ─ list the source ─ plan ─ nothing to do: end, Ray never starts
 ─ start Ray, does the job fit? ─ claim the tables ─ stream units, commit as files come ─ reconcile ─ report
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.data import Dataset
+from deltalake.exceptions import DeltaError
 from rich.console import Console
 
 from w2vb_ray import schema
 from w2vb_ray.config.embed import EmbedConfig
-from w2vb_ray.embed import pipeline
+from w2vb_ray.config.secrets import masked
+from w2vb_ray.embed import page, pipeline
+from w2vb_ray.embed.card import write_card
 from w2vb_ray.embed.claim import Claim
 from w2vb_ray.embed.commit import Committer, Waiting
-from w2vb_ray.embed.extras import align_extras
-from w2vb_ray.embed.plan import Live, Plan, make_plan
+from w2vb_ray.embed.metrics import RunMetrics
+from w2vb_ray.embed.plan import Plan
+from w2vb_ray.embed.planning import plan_run
+from w2vb_ray.embed.probe import check_conditional_put
 from w2vb_ray.embed.provenance import Provenance
 from w2vb_ray.embed.report import describe_encoders, describe_plan, report, show_closing
-from w2vb_ray.embed.stream import descriptors
-from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, open_tables
+from w2vb_ray.embed.rounds import Retries, Rounds
+from w2vb_ray.embed.stream import Descriptor, stream
+from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, one_line, open_tables
 from w2vb_ray.embed.tally import Tally
+from w2vb_ray.embed.watch import Watchdog
 from w2vb_ray.embed.write import WriteTask
 from w2vb_ray.encoder import Checkpoint, resolve_checkpoint
-from w2vb_ray.errors import ExitCode, NotReconciled, TableHeld
+from w2vb_ray.errors import ExitCode, NotReconciled, SinkError, TableHeld
 from w2vb_ray.runtime import cluster, interrupt
 from w2vb_ray.runtime.progress import EmbedProgress, stage
 from w2vb_ray.runtime.run_folder import RunFolder, new_run_id
@@ -51,7 +60,9 @@ class EmbedRun:
         self.run_id = new_run_id()
         self.started = datetime.now(UTC)
         self.tally = Tally()
+        self._metrics = RunMetrics()
         self._num_encoders = 0
+        self._rounds: Rounds | None = None
         self._clock = time.monotonic()
         self._checkpoint: Checkpoint
         self._folder = RunFolder(config.sink.uri, config.sink.storage, self.run_id)
@@ -67,6 +78,8 @@ class EmbedRun:
             NotReconciled: exit 5, after the report is written.
         """
         self._claim.check_free()
+        if not self.config.sink.single_writer:
+            check_conditional_put(self.config.sink.uri, self.config.sink.storage, self.run_id)
         with stage(self.console, "reading the checkpoint"):
             self._checkpoint = resolve_checkpoint(self.config.encoder)
         precision = self.config.encoder.precision
@@ -88,31 +101,25 @@ class EmbedRun:
             self._claim.check_free()
             if self._claim.has_unconfirmed() and not self._claim.take():
                 continue
-            rows = inventory.table
-            if self._tables[UTTERANCES].exists:
-                rows = align_extras(rows, self._tables[UTTERANCES].columns, self.config.sink.uri)
-            plan = self._plan(inventory, rows)
+            plan = self._plan(inventory)
             if not plan.units:
                 self._claim.release()
                 return self._finish(ExitCode.DONE, plan, None)
             pool = self._connect(len(plan.units))
             provenance = Provenance.of(self.config, self._checkpoint, self.config.encoder.precision)
             provenance.check(self._tables[UTTERANCES].properties, self.config.sink.uri)
-            if self._hold(self._layouts(provenance, rows.schema)):
+            if self._hold(self._layouts(provenance, plan.columns)):
                 return self._embed(plan, pool, provenance)
         raise TableHeld("other runs keep taking these tables between this run's plan and its claim; run it again")
 
-    def _plan(self, inventory: Inventory, rows: pa.Table) -> Plan:
+    def _plan(self, inventory: Inventory) -> Plan:
         with stage(self.console, "planning"):
-            live = Live(
-                utterances=self._tables[UTTERANCES].scan(["utterance_id", "source_version"]),
-                rejects=self._tables[REJECTS].scan(["utterance_id", "source_version", "reason"]),
-                frames=self._tables[FRAMES].scan(["utterance_id"]) if self._tables[FRAMES].exists else None,
-            )
-            plan = make_plan(rows, inventory.duplicates, live, self.config.plan, want_frames=self.config.sink.frames)
-        line = describe_plan(plan, inventory.format, inventory.num_skipped)
-        self.console.print(line, soft_wrap=True, highlight=False)
+            plan = plan_run(self.config, self._tables, inventory)
+        self._say(describe_plan(plan, inventory.format, inventory.num_skipped))
         return plan
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, soft_wrap=True, highlight=False)
 
     def _connect(self, num_units: int) -> cluster.EncoderPool:
         """Start or join Ray, resolve everything that was `auto`, and record the resolved config."""
@@ -134,7 +141,7 @@ class EmbedRun:
             precision = "bf16" if pool.device == "cuda" else "fp32"
         encoder = self.config.encoder.model_copy(update={"device": pool.device, "precision": precision})
         self.config = self.config.model_copy(update={"encoder": encoder})
-        self.console.print(describe_encoders(pool, encoder), soft_wrap=True, highlight=False)
+        self._say(describe_encoders(pool, encoder))
         return pool
 
     def _layouts(self, provenance: Provenance, inventory: pa.Schema) -> dict[str, Layout]:
@@ -160,10 +167,13 @@ class EmbedRun:
         sink = self.config.sink
         task = WriteTask(sink.uri, sink.storage, provenance.vectors, self.run_id, provenance.properties)
         committer = Committer(self._claim, self._tables, plan, task)
+        rounds = self._rounds = Rounds(plan)
         self._folder.write_config(self.config)
         pipeline.configure()
         try:
-            interrupted = self._stream(plan, committer, pipeline.build(plan, self.config, pool, task))
+            watchdog = Watchdog(self.config.cluster.unit_timeout_s)
+            build = partial(pipeline.build, config=self.config, pool=pool, task=task, watchdog=watchdog)
+            interrupted = self._stream(plan, committer, rounds, stream(rounds, watchdog, build, self._say))
         except BaseException:
             self._claim.release_quietly()
             raise
@@ -171,7 +181,7 @@ class EmbedRun:
         if interrupted:
             return self._finish(ExitCode.INTERRUPTED, plan, committer)
         try:
-            self.tally.reconcile(plan, committer.expected_rows, committer.found_rows())
+            self.tally.reconcile(plan, committer.expected_rows, committer.found_rows(), rounds.expected)
         except NotReconciled:
             self._finish(ExitCode.NOT_RECONCILED, plan, committer)
             raise
@@ -179,18 +189,25 @@ class EmbedRun:
         code = ExitCode.TOO_MANY_REJECTS if share > sink.max_reject_fraction else ExitCode.DONE
         return self._finish(code, plan, committer)
 
-    def _stream(self, plan: Plan, committer: Committer, dataset: Dataset) -> bool:
+    def _stream(
+        self, plan: Plan, committer: Committer, rounds: Rounds, descriptors: Generator[Descriptor | None]
+    ) -> bool:
         """Commit descriptors as they come. True when the person at the keyboard asked to stop."""
         waiting = Waiting(self.config.sink)
-        with interrupt.deferred() as stop, EmbedProgress(self.console, sum(plan.unit_s), plan.num_planned) as progress:
+        with (
+            interrupt.deferred() as stop,
+            EmbedProgress(self.console, sum(plan.unit_s), plan.num_planned) as progress,
+            closing(descriptors),
+        ):
             try:
-                for descriptor in descriptors(dataset):
+                for descriptor in descriptors:
                     if descriptor is not None:
                         waiting.add(descriptor)
-                        progress.advance(*_advance(descriptor, plan))
+                        progress.advance(*_advance(descriptor, rounds))
                     if waiting.is_due:
                         self._commit(committer, waiting)
-                    self._claim.renew_if_due()
+                    with self._writing_tables():
+                        self._claim.renew_if_due()
                     progress.tick()
                     if stop.is_set():
                         break
@@ -204,8 +221,23 @@ class EmbedRun:
 
     def _commit(self, committer: Committer, waiting: Waiting) -> None:
         if batch := waiting.take():
-            committer.commit(batch)
-            self.tally.add(batch)
+            started = time.perf_counter()
+            with self._writing_tables():
+                committer.commit(batch)
+            commit_s = time.perf_counter() - started
+            self.tally.add(batch, commit_s)
+            self._metrics.count(batch, commit_s)
+
+    @contextmanager
+    def _writing_tables(self) -> Generator[None]:
+        """Tell plainly why the store does not let this run commit: no space, no permission, an expired token."""
+        try:
+            yield
+        except (DeltaError, OSError) as err:
+            raise SinkError(
+                f"the tables under sink.uri ({self.config.sink.uri}) cannot be written: {one_line(err)}. What was "
+                "committed before stays; mend what stands in the way and run the same command again"
+            ) from err
 
     def _finish(self, code: ExitCode, plan: Plan, committer: Committer | None) -> ExitCode:
         wall_s = time.monotonic() - self._clock
@@ -222,17 +254,22 @@ class EmbedRun:
             "precision": self.config.encoder.precision,
             "device": self.config.encoder.device,
             "num_encoders": self._num_encoders,
+            "source": masked(self.config.source.uri),
+            "sink": masked(self.config.sink.uri),
+            "retries": asdict(self._rounds.retries if self._rounds else Retries()),
         }
         self._folder.write_config(self.config)
-        self._folder.write_report(report(self.tally, plan, **facts))
+        found = report(self.tally, plan, **facts)
+        self._folder.write_report(found, page.render(found))
+        write_card(self.config.sink.uri, self.config.sink.storage, self._tables)
         trained = not self._checkpoint.untrained
         show_closing(self.console, self.tally, plan, code, wall_s=wall_s, folder=self._folder.uri, trained=trained)
         return code
 
 
-def _advance(descriptor: Mapping[str, Any], plan: Plan) -> tuple[float, float, int, int]:
+def _advance(descriptor: Mapping[str, Any], rounds: Rounds) -> tuple[float, float, int, int]:
     outcomes = descriptor["outcomes"]
     embedded = sum(o["count"] for o in outcomes if o["reason"] is None)
     audio_s = sum(o["audio_s"] or 0.0 for o in outcomes if o["reason"] is None)
     rejected = sum(o["count"] for o in outcomes) - embedded
-    return sum(plan.unit_s[unit] for unit in descriptor["units"]), audio_s, embedded, rejected
+    return rounds.seconds(descriptor["units"]), audio_s, embedded, rejected

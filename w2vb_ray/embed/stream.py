@@ -1,14 +1,36 @@
-"""Descriptors as Ray Data delivers them, without ever blocking the driver: it must renew its claim and hear Ctrl-C."""
+"""Descriptors as Ray Data delivers them, without ever blocking the driver: it must renew its claim and hear Ctrl-C.
+
+A stream that loses what it cannot replace, and units that it gave up, are followed by another one (see `rounds`).
+"""
 
 import logging
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import pyarrow as pa
 from ray.data import Dataset
+from ray.data.exceptions import ExecutionTimeoutError
+from ray.exceptions import RayActorError, RayError, RayTaskError, UserCodeException
+
+from w2vb_ray.embed.rounds import Rounds
+from w2vb_ray.embed.tables import first_line
+from w2vb_ray.embed.watch import Watchdog
+from w2vb_ray.errors import ClusterError
+
+Descriptor = dict[str, Any]
+Say = Callable[[str], None]
+
+
+def is_loss(error: Exception) -> bool:
+    """Whether Ray lost a worker, a node, an object or its way; what our own code raised would come again."""
+    if isinstance(error, RayActorError) and error.actor_init_failed:
+        return False
+    if isinstance(error, RayTaskError | UserCodeException):
+        return False
+    return isinstance(error, RayError | ExecutionTimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +38,44 @@ class _End:
     error: Exception | None
 
 
-def descriptors(dataset: Dataset, tick_s: float = 0.5) -> Iterator[dict[str, Any] | None]:
+def stream(
+    rounds: Rounds, watchdog: Watchdog, build: Callable[[Sequence[tuple[int, pa.Table]]], Dataset], say: Say
+) -> Generator[Descriptor | None]:
+    """Descriptors of all rounds, and None between them.
+
+    Args:
+        rounds: the units of the run.
+        watchdog: looks at the workers.
+        build: units -> the dataset of their descriptors.
+        say: is told about every round after the first.
+
+    Raises:
+        ClusterError: workers die whatever they work on.
+        UserError: a stage says that it cannot go on.
+        RayError: the cluster loses things again and again, and nothing comes out.
+    """
+    while units := rounds.next():
+        if rounds.retries.rounds:
+            say(rounds.describe())
+        loss: Exception | None = None
+        try:
+            for descriptor in descriptors(build(units)):
+                if descriptor is not None:
+                    rounds.came_out(descriptor["units"])
+                rounds.check(watchdog.look())
+                yield descriptor
+        except (RayError, ExecutionTimeoutError) as err:
+            if not is_loss(err):
+                if (told := watchdog.look(now=True).error) is not None:
+                    raise told from err
+                raise
+            loss = err
+            say(f"the stream broke, and what did not come out of it runs again: {first_line(err)}")
+        if not rounds.close(watchdog.look(now=True)):
+            raise loss or ClusterError("units go into the cluster and do not come out; look at Ray's logs on the nodes")
+
+
+def descriptors(dataset: Dataset, tick_s: float = 0.5) -> Generator[Descriptor | None]:
     """Rows of a dataset as they stream out, and None whenever `tick_s` pass without one.
 
     The dataset runs in its own thread; an exception in it is raised here. Whoever stops before the end leaves that

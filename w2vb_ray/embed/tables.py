@@ -1,11 +1,14 @@
 """The Delta tables under `sink.uri`: create, read, and turn files into log actions. Knows nothing of runs or claims."""
 
 import json
+import re
 import time
-from collections.abc import Mapping, Sequence, Set
+import uuid
+from collections.abc import Generator, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
@@ -20,7 +23,7 @@ from w2vb_ray.errors import SinkError, W2vbError
 
 UTTERANCES, FRAMES, REJECTS = "utterances", "frames", "rejects"
 PARTITION = ["language"]
-_READ_THREADS = 16  # files are small; a store answers slowly
+READ_THREADS = 16  # files are small; a store answers slowly
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,9 @@ class Table:
         self._delta_options = storage.delta_options(sink_uri, options)
         self.delta: DeltaTable | None = None
         self.reload()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "delta": None}  # travels without its snapshot, to open files by name
 
     def reload(self) -> None:
         """Load the newest snapshot; `delta` stays None where there is no table yet."""
@@ -154,20 +160,35 @@ class Table:
         files = self.files()
         if not files:
             return pa.table({name: pa.array([], pa.string()) for name in [*columns, "file"]})
-        with ThreadPoolExecutor(_READ_THREADS) as threads:
+        with ThreadPoolExecutor(READ_THREADS) as threads:
             tables = list(threads.map(lambda file: self.read(file.path, columns), files))
         places = [
             table.append_column("file", pa.array([file.path], pa.string()).take(pa.array([0] * table.num_rows)))
             for file, table in zip(files, tables, strict=True)
         ]
-        return pa.concat_tables(places)
+        return pa.concat_tables(places, promote_options="default")  # files may differ in what cannot be null
 
     def read(self, file: str, columns: list[str] | None = None) -> pa.Table:
         """Stored columns of one file, all unless named (`language` stands in its path only)."""
+        with self.open(file) as stored:
+            # Arrow's own threads may call a Python file while the interpreter ends, which aborts the process.
+            return stored.read(columns, use_threads=False)
+
+    def fetch(self, file: str) -> bytes:
+        """One file as it is stored."""
+        filesystem = storage.filesystem(self.uri, self._options)
+        return cast(bytes, filesystem.cat_file(storage.fs_path(storage.join(self.uri, file), filesystem)))
+
+    @contextmanager
+    def open(self, file: str) -> Generator[pq.ParquetFile, None, None]:
+        """One file, to be read piece by piece."""
         filesystem = storage.filesystem(self.uri, self._options)
         with filesystem.open(storage.fs_path(storage.join(self.uri, file), filesystem), "rb") as stored:
-            # Arrow's own threads may call a Python file while the interpreter ends, which aborts the process.
-            return pq.ParquetFile(stored).read(columns, use_threads=False)
+            yield pq.ParquetFile(stored, page_checksum_verification=True)
+
+    def write(self, file: str, row_groups: Iterable[pa.Table], columns: pa.Schema) -> int:
+        """Write one file, which no commit names yet, and return its size in bytes."""
+        return write_row_groups(row_groups, columns, storage.join(self.uri, file), self._options)
 
     def _loaded(self) -> DeltaTable:
         if self.delta is None:
@@ -192,28 +213,38 @@ def first_line(err: BaseException) -> str:
     return f"{type(err).__name__}: {str(err).strip().partition(chr(10))[0]}"
 
 
+def one_line(err: BaseException) -> str:
+    """All of a store's error; delta-rs gives each cause a line of its own, with an arrow in colour."""
+    return " ".join(re.sub(r"\x1b\[\d+m", "", str(err)).split())
+
+
 def partition_path(language: str) -> str:
     """Hive directory of a language; what is not a plain character in a path is percent-encoded."""
     return f"language={quote(language, safe='')}"
 
 
-def add_action(file: DataFile) -> AddAction:
-    """Log action that makes a file part of its table."""
+def new_file(language: str, run_id: str) -> str:
+    """Path, in its table, of a file that was never there before."""
+    return f"{partition_path(language)}/{run_id}-{uuid.uuid4().hex}.parquet"
+
+
+def add_action(file: DataFile, *, data_change: bool = True) -> AddAction:
+    """Log action that makes a file part of its table; `data_change=False` where its rows are only moved."""
     return AddAction(
         path=file.path,
         size=file.num_bytes,
         partition_values={"language": file.language},
         modification_time=int(time.time() * 1000),
-        data_change=True,
+        data_change=data_change,
         stats=json.dumps({"numRecords": file.num_rows}),
     )
 
 
-def remove_action(file: DataFile) -> RemoveAction:
+def remove_action(file: DataFile, *, data_change: bool = True) -> RemoveAction:
     """Log action that takes a file out of its table; the file itself stays until a vacuum."""
     return RemoveAction(
         path=file.path,
-        data_change=True,
+        data_change=data_change,
         deletion_timestamp=int(time.time() * 1000),
         size=file.num_bytes,
         partition_values={"language": file.language},
@@ -221,23 +252,35 @@ def remove_action(file: DataFile) -> RemoveAction:
 
 
 def write_parquet(rows: pa.Table, uri: str, options: Mapping[str, Any]) -> int:
-    """Write one file of a table and return its size in bytes.
+    """Write one file of a table and return its size in bytes."""
+    return write_row_groups([rows], rows.schema, uri, options)
+
+
+def write_row_groups(row_groups: Iterable[pa.Table], columns: pa.Schema, uri: str, options: Mapping[str, Any]) -> int:
+    """Write one file of a table as its rows come, and return its size in bytes.
 
     Vectors are stored BYTE_STREAM_SPLIT + zstd without dictionary: with their 10 mantissa bits that is 7.06 MiB for
     4096 x 1024, against 13.6 for unrounded float32.
     """
-    plain = [field.name for field in rows.schema if pa.types.is_string(field.type)]
+    plain = [field.name for field in columns if pa.types.is_string(field.type)]
+    make_writer: Any = pq.ParquetWriter  # its stubs know no column lists
     with storage.atomic_output(uri, options) as out:
-        write: Any = pq.write_table  # its stubs know no column lists
-        write(
-            rows,
+        with make_writer(
             out,
+            columns,
             compression="zstd",
             use_dictionary=plain,
-            use_byte_stream_split=_float_leaves(rows.schema),
-            row_group_size=64 if any(field.type == schema.FRAMES for field in rows.schema) else 8192,
-        )
+            use_byte_stream_split=_float_leaves(columns),
+            write_page_checksum=True,  # a store may change bytes, and rows that are kept are read and written again
+        ) as writer:
+            for rows in row_groups:
+                writer.write_table(rows, row_group_size=rows_per_group(columns))
         return out.tell()
+
+
+def rows_per_group(columns: pa.Schema) -> int:
+    """Rows in one row group at most: a row of frames is megabytes."""
+    return 64 if any(field.type == schema.FRAMES for field in columns) else 8192
 
 
 def _float_leaves(columns: pa.Schema) -> list[str]:

@@ -3,22 +3,24 @@
 A file that no commit names does not exist: a task that dies or runs twice leaves orphans, never duplicates.
 """
 
-import uuid
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from botocore.exceptions import BotoCoreError
 
 from w2vb_ray import schema, storage
 from w2vb_ray.arrow import pc
-from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, DataFile, partition_path, write_parquet
+from w2vb_ray.embed.stage import Watch, unwatched
+from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, DataFile, new_file, one_line, write_parquet
 from w2vb_ray.errors import RETRIED_REASONS, SinkError
 
 FRAME_RATE_HZ = 50.0
 _LARGEST = np.uint32(0x7F7FE000).view(np.float32)
-_COSTS = ("num_frames", "num_padding_frames", "encode_s")
+_COSTS = ("num_frames", "num_padding_frames", "read_s", "encode_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,13 @@ class WriteTask:
     properties: Mapping[str, str]
 
 
-def write_units(packed: pa.Table, task: WriteTask) -> pa.Table:
+def write_units(packed: pa.Table, task: WriteTask, watch: Watch = unwatched) -> pa.Table:
     """Packed encoded rows -> files, one per table and language; returns one row of `schema.DESCRIPTOR`."""
+    return watch(packed, lambda packed, _: _write_units(packed, task))
+
+
+def _write_units(packed: pa.Table, task: WriteTask) -> pa.Table:
+    started = time.perf_counter()
     units = schema.unpack(packed)
     rows = pa.concat_tables([rows for _, rows in units], promote_options="permissive")
     fine, rejected = rows.filter(pc.is_null(rows["reason"])), rows.filter(pc.is_valid(rows["reason"]))
@@ -61,10 +68,18 @@ def write_units(packed: pa.Table, task: WriteTask) -> pa.Table:
         "replaced_utterances": final.filter(final["in_utterances"])["utterance_id"].to_pylist(),
         "replaced_rejects": rows.filter(rows["in_rejects"])["utterance_id"].to_pylist(),
         "outcomes": _outcomes(rows),
+        "num_by_length": num_by_length(fine["duration_s"].to_numpy()),
         **{name: pc.sum(packed[name]).as_py() for name in _COSTS},
         "encode_started": pc.min(packed["encode_started"]).as_py(),
+        "write_s": time.perf_counter() - started,
     }
     return pa.Table.from_pylist([descriptor], schema=schema.DESCRIPTOR)
+
+
+def num_by_length(duration_s: np.ndarray) -> list[int]:
+    """How many durations fall into each bin of `schema.LENGTH_EDGES_S`. (N,) -> (number of edges + 1)"""
+    bins = np.searchsorted(schema.LENGTH_EDGES_S, duration_s, side="right")
+    return np.bincount(bins, minlength=len(schema.LENGTH_EDGES_S) + 1).tolist()
 
 
 def rounded(values: np.ndarray) -> np.ndarray:
@@ -90,10 +105,16 @@ def _write(name: str, rows: pa.Table, task: WriteTask) -> list[tuple[str, DataFi
 
 def write_file(name: str, rows: pa.Table, language: str, task: WriteTask) -> DataFile:
     """Write rows of one language (without the language column) to a new file of a table."""
-    path = f"{partition_path(language)}/{task.run_id}-{uuid.uuid4().hex}.parquet"
+    path = new_file(language, task.run_id)
     metadata = {key.encode(): value.encode() for key, value in task.properties.items()}
     uri = storage.join(task.sink_uri, name, path)
-    num_bytes = write_parquet(rows.replace_schema_metadata(metadata), uri, task.options)
+    try:
+        num_bytes = write_parquet(rows.replace_schema_metadata(metadata), uri, task.options)
+    except (OSError, BotoCoreError) as err:
+        raise SinkError(
+            f"{uri} cannot be written: {one_line(err)}. What was committed before stays; mend what stands in the way "
+            "(space, credentials, the store) and run the same command again"
+        ) from err
     return DataFile(path, language, rows.num_rows, num_bytes)
 
 

@@ -1,6 +1,6 @@
 """What every encoder offers, whatever runs inside it. Knows no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,12 +63,19 @@ class Encoder(Protocol):
     device: str
     stats: PaddingStats
 
-    def encode(self, waveforms: Sequence[np.ndarray], *, keep_frames: bool = False) -> list[Embeddings]:
+    def encode(
+        self,
+        waveforms: Sequence[np.ndarray],
+        *,
+        keep_frames: bool = False,
+        on_batch: Callable[[], None] | None = None,
+    ) -> list[Embeddings]:
         """Embeddings of each waveform, in the order given; an utterance's vector does not depend on the others.
 
         Args:
             waveforms: (num_samples,) int16 PCM or float32 in [-1, 1], 16 kHz mono, at least 400 samples (25 ms) each.
             keep_frames: also return the frame vectors.
+            on_batch: called after each micro-batch, as a sign of progress.
 
         Raises:
             ValueError: a waveform with another shape or type, or with fewer than 400 samples.

@@ -1,6 +1,6 @@
 """The encoder on torch: features, micro-batches, pooling and windows around one forward pass."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
@@ -98,7 +98,13 @@ class TorchEncoder:
         self.stats = PaddingStats()
 
     @torch.inference_mode()
-    def encode(self, waveforms: Sequence[np.ndarray], *, keep_frames: bool = False) -> list[Embeddings]:
+    def encode(
+        self,
+        waveforms: Sequence[np.ndarray],
+        *,
+        keep_frames: bool = False,
+        on_batch: Callable[[], None] | None = None,
+    ) -> list[Embeddings]:
         """Embeddings of each waveform, in the order given; see `Encoder.encode`."""
         for waveform in waveforms:
             _check_waveform(waveform)
@@ -111,10 +117,10 @@ class TorchEncoder:
                 collectors[utterance].num_frames, self._settings.longest_window, self._settings.context
             )
         ]
-        self._run(jobs, collectors)
+        self._run(jobs, collectors, on_batch or _nothing)
         return [self._finish(collector) for collector in collectors]
 
-    def _run(self, jobs: list[_Job], collectors: list["_Collector"]) -> None:
+    def _run(self, jobs: list[_Job], collectors: list["_Collector"], on_batch: Callable[[], None]) -> None:
         """Every job through the model, in ever smaller micro-batches when memory runs out.
 
         What one micro-batch leaves is fetched when the next one has been handed to the device: a GPU never waits.
@@ -129,6 +135,7 @@ class TorchEncoder:
                 if unfetched is not None:
                     self._fetch(*unfetched, collectors)
                 unfetched = batch, output
+                on_batch()
                 continue
             # Outside the except block: a live traceback would keep the failed tensors in memory.
             if len(batch) == 1:
@@ -214,6 +221,10 @@ class _Collector:
     def keep(self, layer: int, window: Window, frames: np.ndarray) -> None:
         if self.frames is not None:
             self.frames[layer][window.core_start : window.core_stop] = frames
+
+
+def _nothing() -> None:
+    pass
 
 
 def is_out_of_memory(err: RuntimeError) -> bool:

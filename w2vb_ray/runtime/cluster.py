@@ -58,7 +58,7 @@ def connect(section: ClusterSection) -> None:
     # It announces at every start that a local Ray is protected, which is what one wants.
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     address = "auto" if _is_submitted_job() else section.address
-    if address == "local":
+    if is_local(section):
         cores = os.cpu_count() or 1
         encoders = section.num_encoders or 1
         cpus_per_encoder = section.cpus_per_encoder or max(1, cores // encoders)
@@ -76,6 +76,11 @@ def connect(section: ClusterSection) -> None:
         ray.init(address=address, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError) as err:
         raise ClusterError(f"no Ray cluster answers at cluster.address={address!r}: {err}") from err
+
+
+def is_local(section: ClusterSection) -> bool:
+    """Whether `connect` starts Ray on this machine instead of joining a cluster."""
+    return section.address == "local" and not _is_submitted_job()
 
 
 def nodes() -> list[Node]:

@@ -33,7 +33,9 @@ class RunFolder:
         """Write `config.yaml`."""
         storage.write_atomic(storage.join(self.uri, "config.yaml"), show_config(config).encode(), self._options)
 
-    def write_report(self, report: Mapping[str, Any]) -> None:
-        """Write `report.json`."""
+    def write_report(self, report: Mapping[str, Any], page: str | None = None) -> None:
+        """Write `report.json`, and its page, where it has one, as `report.html`."""
         text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-        storage.write_atomic(storage.join(self.uri, "report.json"), text.encode(), self._options)
+        pages = {} if page is None else {"report.html": page}
+        for name, content in {**pages, "report.json": text}.items():  # whoever sees the last finds both
+            storage.write_atomic(storage.join(self.uri, name), content.encode(), self._options)

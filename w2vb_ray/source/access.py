@@ -9,24 +9,26 @@ from w2vb_ray.errors import SourceError
 
 
 @contextmanager
-def readable(uri: str) -> Generator[None, None, None]:
-    """Errors of the store inside the block become a `SourceError` that names the URI."""
+def readable(uri: str, key: str = "`source.uri`") -> Generator[None, None, None]:
+    """Errors of the store inside the block become a `SourceError` that names the URI and the key it comes from."""
     try:
         yield
     except FileNotFoundError as err:
-        raise not_found(uri) from err
+        raise not_found(uri, key) from err
     except PermissionError as err:
         raise SourceError(
-            f"`source.uri`: access to {uri} is denied ({err}); check the credentials and `source.storage`."
+            f"{key}: access to {uri} is denied ({err}); check the credentials and `source.storage`."
         ) from err
     except (OSError, ValueError, BotoCoreError, ClientError) as err:  # ValueError: a name the store does not allow
-        raise SourceError(
-            f"`source.uri`: {uri} cannot be read ({err}); check the address and `source.storage`."
-        ) from err
+        raise SourceError(f"{key}: {uri} cannot be read ({err}); check the address and `source.storage`.") from err
 
 
-def not_found(uri: str) -> SourceError:
+class NothingThere(SourceError):
+    """A place with nothing in it, whatever it was to be read as."""
+
+
+def not_found(uri: str, key: str = "`source.uri`") -> NothingThere:
     """The error for a place with nothing in it."""
-    return SourceError(
-        f"`source.uri`: {uri} does not exist or is empty; check the spelling and, for a store, `source.storage`."
+    return NothingThere(
+        f"{key}: {uri} does not exist or is empty; check the spelling and, for a store, `source.storage`."
     )

@@ -10,8 +10,9 @@ from w2vb_ray import storage
 from w2vb_ray.arrow import pc
 from w2vb_ray.config.sections import SourceSection
 from w2vb_ray.errors import SourceError
-from w2vb_ray.source import columns, listing, metadata, tabular, versions
+from w2vb_ray.source import columns, listing, metadata, s3_inventory, tabular, versions
 from w2vb_ray.source.access import not_found
+from w2vb_ray.source.objects import OBJECT
 from w2vb_ray.source.rows import Rows, flat
 
 _SUFFIXES = """wav wave flac ogg oga opus mp3 mp2 mpga m4a m4b aac mp4 webm mka mkv mov 3gp 3g2 aiff aif aifc au snd
@@ -20,9 +21,7 @@ AUDIO_SUFFIXES = frozenset(_SUFFIXES.split())
 RAW_SUFFIXES = frozenset({"raw", "pcm"})
 _BATCH_ROWS = 65_536
 _SUFFIX = re.compile(r"[a-z0-9]+")
-_FILES = pa.schema(
-    {"audio_uri": pa.string(), "source_bytes": pa.int64(), "source_version": pa.string(), "is_audio": pa.bool_()}
-)
+_FILES = pa.schema([*OBJECT, pa.field("is_audio", pa.bool_())])
 
 
 def read(section: SourceSection) -> Rows:
@@ -31,18 +30,19 @@ def read(section: SourceSection) -> Rows:
     Raises:
         SourceError: nothing there, access denied, no audio, or a malformed metadata file.
     """
-    place = listing.locate(section.uri, section.storage)
+    by_inventory = section.inventory_uri is not None
+    place = s3_inventory.locate(section) if by_inventory else listing.locate(section.uri, section.storage)
     files, metadata_uris = _single(section) if place.literal else _list(place, section)
     audio_uri, details = metadata.read(metadata_uris, section.storage)
     if place.pattern is not None and len(audio_uri):
         meant = pa.array([place.holds(uri) for uri in audio_uri.to_pylist()])
         audio_uri, details = audio_uri.filter(meant), details.filter(meant)
-    objects, own = metadata.join(files, audio_uri, details, section.storage)
+    objects, own = metadata.join(files, audio_uri, details, section)
     if not objects.num_rows:
         raise _no_audio(section, files)
     fields = columns.map_fields(own.column_names, section, section.uri)
     return Rows(
-        **{name: flat(objects[name]) for name in metadata.OBJECT},
+        **{name: flat(objects[name]) for name in OBJECT.names},
         fields={field: own[name] for field, name in fields.items()},
         own=columns.own_columns(own, fields),
         root=place.root,
@@ -54,15 +54,18 @@ def read(section: SourceSection) -> Rows:
 def _single(section: SourceSection) -> tuple[pa.Table, list[str]]:
     """A file that is named is audio, whatever its name."""
     uris = pa.array([storage.normalise(section.uri)])
-    source_bytes, source_version = versions.stat(uris, section.storage)
-    return pa.table([uris, source_bytes, source_version, pa.array([True])], schema=_FILES), []
+    nothing = pa.nulls(1, pa.string())
+    stats = versions.stat(uris, section.storage)
+    return pa.table([uris, *stats, nothing, nothing, pa.array([True])], schema=_FILES), []
 
 
 def _list(place: listing.Place, section: SourceSection) -> tuple[pa.Table, list[str]]:
     """All visible files that are meant, and the metadata files anywhere under the root."""
     suffixes = _suffixes(section, place)
     metadata_uris: list[str] = []
-    batches = list(_batches(listing.walk(place, section.storage), place, suffixes, metadata_uris))
+    by_inventory = section.inventory_uri is not None
+    entries = s3_inventory.walk(place, section) if by_inventory else listing.walk(place, section.storage)
+    batches = list(_batches(entries, place, suffixes, metadata_uris))
     if not batches and not metadata_uris:
         raise not_found(section.uri)
     return pa.Table.from_batches(batches, _FILES), metadata_uris
@@ -72,16 +75,18 @@ def _batches(
     entries: Iterator[listing.Entry], place: listing.Place, suffixes: frozenset[str], metadata_uris: list[str]
 ) -> Iterator[pa.RecordBatch]:
     while batch := list(islice(entries, _BATCH_ROWS)):
-        files: list[tuple[str, int | None, str, bool]] = []
-        for uri, num_bytes, version in batch:
+        files: list[tuple[str, int | None, str, float | None, None, None, bool]] = []
+        for uri, num_bytes, version, modified_s in batch:
             name = uri[uri.rfind("/") + 1 :]
             if name in metadata.FILE_NAMES:
                 metadata_uris.append(uri)
             elif place.holds(uri):
                 stem, _, suffix = name.rpartition(".")
-                files.append((uri, num_bytes, version, stem != "" and suffix.lower() in suffixes))
+                is_audio = stem != "" and suffix.lower() in suffixes
+                files.append((uri, num_bytes, version, modified_s, None, None, is_audio))
         if files:
-            yield pa.record_batch([pa.array(column) for column in zip(*files, strict=True)], schema=_FILES)
+            columns = zip(_FILES.types, zip(*files, strict=True), strict=True)
+            yield pa.record_batch([pa.array(column, dtype) for dtype, column in columns], schema=_FILES)
 
 
 def _suffixes(section: SourceSection, place: listing.Place) -> frozenset[str]:
@@ -98,6 +103,8 @@ def _no_audio(section: SourceSection, files: pa.Table) -> SourceError:
     hint = "check the folder"
     if any(uri.rpartition(".")[2].lower() in RAW_SUFFIXES for uri in uris):
         hint = "set `source.raw_sampling_rate` to read headerless .raw and .pcm files"
+    elif any(uri.rpartition("/")[2] == "wav.scp" for uri in uris):
+        hint = "to read a Kaldi data folder, name the one that holds wav.scp"
     elif any(tabular.kind_of(uri) for uri in uris):
         hint = "if that is a list of audio files, set `source.format: manifest`"
     return SourceError(

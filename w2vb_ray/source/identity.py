@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from w2vb_ray.arrow import pc
+from w2vb_ray.source.keys import Keys, KeySet
 from w2vb_ray.source.rows import Column, flat
 from w2vb_ray.source.storable import as_text
 
@@ -33,7 +34,12 @@ def _hashed(audio_uri: Column, start_s: Column, end_s: Column) -> pa.Array:
     else:
         segments = zip(audio_uri.to_pylist(), start_s.to_pylist(), end_s.to_pylist(), strict=True)
         keys = [uri if start is None and end is None else f"{uri}\0{start!r}\0{end!r}" for uri, start, end in segments]
-    return pa.array([blake2b(key.encode(), digest_size=_ID_BYTES).hexdigest() for key in keys], pa.string())
+    return pa.array([hashed_id(key) for key in keys], pa.string())
+
+
+def hashed_id(uri: str) -> str:
+    """The id of what has this URI and is no segment."""
+    return blake2b(uri.encode(), digest_size=_ID_BYTES).hexdigest()
 
 
 def segment_versions(version: Column, start_s: Column, end_s: Column) -> Column:
@@ -51,27 +57,41 @@ def _segment_version(version: str, start_s: float | None, end_s: float | None) -
     return f"{version}#t={start},{end}"
 
 
-def mark_duplicates(ids: Column) -> tuple[Column, pa.Array]:
-    """Make ids unique: the second and later rows of an id become `<id>#2`, `<id>#3`, …
+def object_version(source_version: str) -> str:
+    """The version of the recording: without what `segment_versions` added."""
+    return source_version.partition("#t=")[0]
 
-    Returns:
-        The ids in the same order, and the new ids of the renamed rows.
+
+class Repeats:
+    """Makes ids unique, batch by batch: the second and later rows of an id become `<id>#2`, `<id>#3`, …
+
+    What they become is only known when all ids are, so the rows that need a new one wait for the end.
     """
-    encoded = flat(ids).dictionary_encode()
-    if len(encoded.dictionary) == len(encoded):
-        return ids, pa.array([], pa.string())
-    ranks = _ranks(encoded.indices.to_numpy())
-    used = set(encoded.dictionary.to_pylist())
-    where = np.flatnonzero(ranks)
-    renamed: list[str] = []
-    for old, rank in zip(encoded.take(pa.array(where)).to_pylist(), ranks[where].tolist(), strict=True):
-        number = rank + 1
-        while (new := f"{old}#{number}") in used:
-            number += 1
-        used.add(new)
-        renamed.append(new)
-    new_ids = pa.array(renamed, pa.string())
-    return pc.replace_with_mask(flat(ids), pa.array(ranks > 0), new_ids), new_ids
+
+    def __init__(self) -> None:
+        self._given = KeySet()
+
+    def repeated(self, keys: Keys) -> np.ndarray:
+        """(N,) whether an earlier row, of this or an earlier batch, has the same id."""
+        repeated = keys.repeated() | self._given.holds(keys)
+        self._given.add(keys.take(np.flatnonzero(~repeated)))
+        return repeated
+
+    def rename(self, ids: Column) -> pa.Array:
+        """New ids of all repeated rows, which are in the order of the source; none is an id that any row was given."""
+        encoded = flat(ids).dictionary_encode()
+        numbers = (_ranks(encoded.indices.to_numpy()) + 2).tolist()
+        names = [f"{id_}#{number}" for id_, number in zip(ids.to_pylist(), numbers, strict=True)]
+        given = self._given.holds(Keys.of(pa.array(names, pa.string())))
+        used: set[str] = set()
+        for row, (id_, number) in enumerate(zip(ids.to_pylist(), numbers, strict=True)):
+            is_given = given[row]
+            while is_given or names[row] in used:
+                number += 1
+                names[row] = f"{id_}#{number}"
+                is_given = names[row] in self._given
+            used.add(names[row])
+        return pa.array(names, pa.string())
 
 
 def _ranks(codes: np.ndarray) -> np.ndarray:

@@ -1,42 +1,53 @@
 """JSON lines -> Arrow, with the types that the values have and no guessing from text."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import pyarrow as pa
 
 from w2vb_ray.errors import SourceError
-from w2vb_ray.source.unify import texts, unify
+from w2vb_ray.source.unify import stack, texts
+
+Convert: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
 _CHUNK_ROWS = 50_000  # what is held as Python objects at a time
 _ARROW_ERRORS = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError)
 
 
-def parse(lines: Iterable[bytes], name: str) -> pa.Table:
+def parse(lines: Iterable[bytes], name: str, convert: Convert | None = None) -> pa.Table:
     """JSON objects, one a line -> a table with every key that occurs, in order of first sight.
 
     Integers and floats together are floats; a key with values of several types holds JSON text (strings as they are).
 
+    Args:
+        lines: of the file.
+        name: what errors call it.
+        convert: what to make of each object before it becomes a row.
+
     Raises:
         SourceError: a line that is not a JSON object in UTF-8, with `name` and its number.
     """
-    rows = _objects(lines, name)
-    chunks: list[dict[str, pa.Array]] = []
-    lengths: list[int] = []
+    return stack(list(chunks(lines, name, convert)))
+
+
+def chunks(lines: Iterable[bytes], name: str, convert: Convert | None = None) -> Iterator[pa.Table]:
+    """The same in pieces of some thousand lines; each has the keys seen so far, in the types of its own values."""
+    rows = objects(lines, name)
+    return tabulated(rows if convert is None else map(convert, rows))
+
+
+def tabulated(rows: Iterator[dict[str, Any]]) -> Iterator[pa.Table]:
+    """The same of JSON objects."""
+    keys: dict[str, None] = {}
     while chunk := list(islice(rows, _CHUNK_ROWS)):
-        keys = dict.fromkeys(key for row in chunk for key in row)
-        chunks.append({key: _array([row.get(key) for row in chunk]) for key in keys})
-        lengths.append(len(chunk))
-    keys = dict.fromkeys(key for chunk in chunks for key in chunk)
-    columns = {
-        key: unify([chunk.get(key, pa.nulls(num)) for chunk, num in zip(chunks, lengths, strict=True)]) for key in keys
-    }
-    return pa.table(columns)
+        keys |= dict.fromkeys(key for row in chunk for key in row)
+        yield pa.table({key: _array([row.get(key) for row in chunk]) for key in keys})
 
 
-def _objects(lines: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
+def objects(lines: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
+    """The object of every line that is not blank. Raises SourceError like `parse`."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

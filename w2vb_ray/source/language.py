@@ -46,7 +46,7 @@ def _capture(template: str, rows: Rows) -> pa.Table:
     """The named parts of each path, as string columns; null where the path does not fit the template."""
     pattern, names = compile_template(template)
     prefix = re.escape(rows.root.rstrip("/") + "/")
-    parts = pc.extract_regex(rows.audio_uri, f"^{prefix}{pattern}")
+    parts = pc.extract_regex(rows.paths, f"^{prefix}{pattern}")
     return pa.table({name: pc.struct_field(parts, [name]) for name in names})
 
 

@@ -6,12 +6,14 @@ Knows nothing of audio: callers choose among the entries. Hidden files and folde
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
 from fsspec.utils import glob_translate
 
 from w2vb_ray import storage
+from w2vb_ray.source import s3_pages
 from w2vb_ray.source.access import readable
 
 _MAGIC = re.compile(r"[*?\[]")
@@ -24,6 +26,8 @@ class Entry(NamedTuple):
     uri: str
     num_bytes: int | None
     version: str
+    modified_s: float | None = None
+    """Unix time of the last write; None where not known."""
 
 
 class Place(NamedTuple):
@@ -50,13 +54,16 @@ def locate(uri: str, options: Mapping[str, Any]) -> Place:
     with readable(uri):
         path = storage.fs_path(uri, fs)
         if _MAGIC.search(path) and not fs.exists(path):  # a name may hold brackets
-            return _glob(uri)
+            return by_name(uri)
         if fs.isfile(path):
             return Place(uri.rpartition("/")[0], re.compile(re.escape(uri) + r"\Z"), literal=True)
     return Place(uri, None, literal=False)
 
 
-def _glob(uri: str) -> Place:
+def by_name(uri: str) -> Place:
+    """The place of a glob, or of a folder, by its name alone."""
+    if not _MAGIC.search(uri):
+        return Place(uri, None, literal=False)
     scheme, _, path = uri.rpartition("://")
     parts = path.split("/")
     num_plain = next(i for i, part in enumerate(parts) if _MAGIC.search(part))
@@ -79,6 +86,9 @@ def walk(place: Place, options: Mapping[str, Any]) -> Iterator[Entry]:
 def _walk_remote(root: str, options: Mapping[str, Any]) -> Iterator[Entry]:
     fs = storage.filesystem(root, options)
     path = storage.fs_path(root, fs)
+    if storage.same_protocol(root, "s3://"):
+        yield from visible(s3_pages.objects(fs, path), root)
+        return
     found = cast(dict[str, dict[str, Any]], fs.find(path, detail=True))
     while found:  # emptied as it is read: a million entries are a gigabyte
         name, info = found.popitem()
@@ -86,7 +96,14 @@ def _walk_remote(root: str, options: Mapping[str, Any]) -> Iterator[Entry]:
         if info["type"] != "file" or name.endswith("/") or _is_hidden(relative):
             continue
         uri = root + relative if name.startswith(path) else storage.full_uri(fs, name, root)
-        yield Entry(uri, info["size"], storage.version_of(info))
+        yield Entry(uri, info["size"], storage.version_of(info), storage.modified_s(info))
+
+
+def visible(objects: Iterable[s3_pages.Object], root: str) -> Iterator[Entry]:
+    """Objects by their names relative to the root, without folder markers and what is hidden."""
+    for relative, info in objects:
+        if relative and not relative.endswith("/") and not _is_hidden("/" + relative):
+            yield Entry(f"{root}/{relative}", info["Size"], storage.version_of(info), storage.modified_s(info))
 
 
 def _is_hidden(relative: str) -> bool:
@@ -123,6 +140,18 @@ def _walk_local(root: str) -> Iterator[Entry]:
         links = sorted([*links, *linked])
 
 
+def folders_in(root: str) -> Iterator[str]:
+    """Visible folders directly in a local folder; none where it cannot be listed."""
+    with suppress(OSError), os.scandir(root) as entries:
+        yield from (printable(entry.path) for entry in entries if not hidden_name(entry.name) and _is_folder(entry))
+
+
+def files_in(root: str) -> Iterator[str]:
+    """Names of visible files directly in a local folder; none where it cannot be listed."""
+    with suppress(OSError), os.scandir(root) as entries:
+        yield from (printable(entry.name) for entry in entries if not hidden_name(entry.name) and not _is_folder(entry))
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
@@ -141,11 +170,8 @@ def _local_file(entry: os.DirEntry[str]) -> Iterator[Entry]:
     if (name := printable(entry.path)) != entry.path:
         yield Entry(name, None, "")  # a name that is not UTF-8 cannot stand in a table, so nobody could open it again
         return
-    yield Entry(name, status.st_size, _local_version(status))
-
-
-def _local_version(status: os.stat_result) -> str:
-    return storage.version_of({"size": status.st_size, "mtime_ns": status.st_mtime_ns})
+    info = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    yield Entry(name, status.st_size, storage.version_of(info), storage.modified_s(info))
 
 
 def printable(path: str) -> str:

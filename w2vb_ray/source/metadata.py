@@ -9,13 +9,14 @@ from typing import Any
 import pyarrow as pa
 
 from w2vb_ray.arrow import pc
-from w2vb_ray.source import paths, tabular, versions
+from w2vb_ray.config.sections import SourceSection
+from w2vb_ray.source import paths, tabular
+from w2vb_ray.source.objects import OBJECT, Objects
 from w2vb_ray.source.rows import flat
 from w2vb_ray.source.storable import storable
 from w2vb_ray.source.unify import stack
 
 FILE_NAMES = frozenset({"metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet"})
-OBJECT = ("audio_uri", "source_bytes", "source_version")
 _KEY = "file_name"
 _MARK = "\0"  # before our own column names, so that no column of a metadata file can have them
 
@@ -40,23 +41,21 @@ def read(uris: list[str], options: Mapping[str, Any]) -> tuple[pa.Array, pa.Tabl
     return flat(table[_MARK]), table.drop_columns([_MARK])
 
 
-def join(
-    files: pa.Table, audio_uri: pa.Array, details: pa.Table, options: Mapping[str, Any]
-) -> tuple[pa.Table, pa.Table]:
+def join(files: pa.Table, audio_uri: pa.Array, details: pa.Table, section: SourceSection) -> tuple[pa.Table, pa.Table]:
     """One row per metadata row, and one per audio file that no metadata names; sorted by URI.
 
     Args:
         files: all visible files: the `OBJECT` columns and `is_audio`.
         audio_uri: (M,) of the metadata rows.
         details: their other columns.
-        options: fsspec options of the store, for files that were not listed.
+        section: how to ask for files that were not listed, and which of them may be.
 
     Returns:
         The `OBJECT` columns, and the metadata columns (null for files without metadata).
     """
     unnamed = pc.invert(pc.is_in(files["audio_uri"], value_set=audio_uri))
-    plain = files.filter(pc.and_(files["is_audio"], unnamed)).select(OBJECT)
-    named = _objects(files, audio_uri, options)
+    plain = files.filter(pc.and_(files["is_audio"], unnamed)).select(OBJECT.names)
+    named = _objects(files, audio_uri, section)
     objects = pa.concat_tables([named, plain])
     nulls = [pa.nulls(plain.num_rows, field.type) for field in details.schema]
     columns = [pa.chunked_array([*column.chunks, rest]) for column, rest in zip(details.columns, nulls, strict=True)]
@@ -65,13 +64,14 @@ def join(
     return objects.take(order), own
 
 
-def _objects(files: pa.Table, audio_uri: pa.Array, options: Mapping[str, Any]) -> pa.Table:
-    """Size and version of each metadata row's audio: from the listing, or asked for (hidden, elsewhere, absent)."""
+def _objects(files: pa.Table, audio_uri: pa.Array, section: SourceSection) -> pa.Table:
+    """The object of each metadata row: from the listing, or asked for (hidden, elsewhere, absent)."""
     where = pc.index_in(audio_uri, value_set=flat(files["audio_uri"]))
-    source_bytes, version = (flat(files[name]).take(where) for name in OBJECT[1:])
+    objects = {name: flat(files[name]).take(where) for name in OBJECT.names} | {"audio_uri": audio_uri}
     unlisted = pc.is_null(where)
     if pc.any(unlisted).as_py():
-        looked_at = versions.stat(audio_uri.filter(unlisted), options)
-        source_bytes = pc.replace_with_mask(source_bytes, unlisted, looked_at[0])
-        version = pc.replace_with_mask(version, unlisted, looked_at[1])
-    return pa.table([audio_uri, source_bytes, version], names=OBJECT)
+        asked = Objects(section)
+        looked_at = asked.look_up(audio_uri.filter(unlisted))
+        asked.check()
+        objects = {name: pc.replace_with_mask(objects[name], unlisted, flat(looked_at[name])) for name in objects}
+    return pa.table(objects, schema=OBJECT)

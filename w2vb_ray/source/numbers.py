@@ -9,7 +9,7 @@ from w2vb_ray.source.rows import Column
 _INT32_MAX = 2**31 - 1
 
 
-def floats(column: Column, field: str, uri: str) -> Column:
+def floats(column: Column, field: str, uri: str, first_row: int = 0) -> Column:
     """Numbers, or text that is one, as float64; blank text is null, `nan` stays NaN.
 
     Raises:
@@ -25,7 +25,7 @@ def floats(column: Column, field: str, uri: str) -> Column:
     except pa.ArrowNotImplementedError as err:
         raise SourceError(f"`{field}` of {uri} is {column.type}, not a number; set `source.columns.{field}`.") from err
     except pa.ArrowInvalid:
-        return pa.array([_float(value, row, field, uri) for row, value in enumerate(column.to_pylist(), 1)])
+        return pa.array([_float(value, row, field, uri) for row, value in enumerate(column.to_pylist(), first_row + 1)])
 
 
 def _float(value: object, row: int, field: str, uri: str) -> float | None:
@@ -37,9 +37,9 @@ def _float(value: object, row: int, field: str, uri: str) -> float | None:
         raise SourceError(f"{uri}, row {row} (without the header): `{field}` is {value!r}, not a number.") from err
 
 
-def integers(column: Column, field: str, uri: str) -> Column:
+def integers(column: Column, field: str, uri: str, first_row: int = 0) -> Column:
     """Like `floats`, as int32; null where a value is no positive whole number."""
-    values = floats(column, field, uri)
+    values = floats(column, field, uri, first_row)
     return pc.if_else(_fits(values), values, pa.scalar(None, pa.float64())).cast(pa.int32())
 
 

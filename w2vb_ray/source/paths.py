@@ -21,7 +21,7 @@ def resolve(paths: Column, base: str) -> pa.Array:
     if pc.any(odd).as_py():
         normal = pa.array([_without_dots(uri) for uri in uris.filter(odd).to_pylist()], pa.string())
         uris = pc.replace_with_mask(uris, odd, normal)
-    uris = pc.replace_substring_regex(uris, "^file://", "")
+    uris = pc.replace_substring_regex(uris, "(?i)^(file|local)://", "")
     return flat(pc.if_else(pc.equal(pc.utf8_trim_whitespace(flat(texts)), ""), "", uris))
 
 

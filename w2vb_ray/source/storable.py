@@ -1,7 +1,7 @@
 """Arrow types that Delta Lake cannot hold -> the nearest that it can."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -79,13 +79,52 @@ def storable_type(dtype: pa.DataType) -> pa.DataType:
     return next((rule(dtype) for applies, rule in _RULES if applies(dtype)), pa.string())
 
 
-def storable(table: pa.Table) -> pa.Table:
+def storable(table: pa.Table, columns: pa.Schema | None = None) -> pa.Table:
     """The table with every column in a type that Delta Lake holds.
 
     Timestamps are cut to microseconds. Unsigned 64-bit numbers beyond int64, and nested values that fit no type, are
     text.
+
+    Args:
+        table: some or all rows of a source.
+        columns: what `storable_schema` found for the whole source. Unset: the table is all of it.
     """
-    return pa.table([_convert(column) for column in table.columns], names=table.column_names)
+    if columns is None:
+        return pa.table([_convert(column) for column in table.columns], names=table.column_names)
+    arrays = [
+        _texts(column) if pa.types.is_string(field.type) and not _is_texts(column.type) else _convert(column)
+        for column, field in zip(table.columns, columns, strict=True)
+    ]
+    return pa.table(arrays, schema=columns)
+
+
+def storable_schema(columns: pa.Schema, read: Callable[[list[str]], Iterable[pa.Table]]) -> pa.Schema:
+    """The types that `storable` gives the columns of a source that is read in pieces.
+
+    Args:
+        columns: as the source has them.
+        read: pieces of some of its columns; asked only for those whose values decide.
+    """
+    stored = {column.name: storable_type(column.type) for column in columns}
+    doubtful = [column.name for column in columns if not _always_fits(column.type)]
+    for table in read(doubtful) if doubtful else ():
+        for name in doubtful:
+            if pa.types.is_string(_convert(table[name]).type):
+                stored[name] = pa.string()
+    return pa.schema(list(stored.items()))
+
+
+def _always_fits(dtype: pa.DataType) -> bool:
+    """Whether no value of the type can be beyond what `storable_type` has for it."""
+    if _types.is_dictionary(dtype):
+        return _always_fits(dtype.value_type)
+    beyond = _types.is_nested(dtype) or _types.is_uint64(dtype) or _types.is_timestamp(dtype)
+    return storable_type(dtype) in (dtype, pa.string()) or not beyond
+
+
+def _is_texts(dtype: pa.DataType) -> bool:
+    """Whether text is the type's own form, and not what is left for values that fit nowhere."""
+    return pa.types.is_string(storable_type(dtype))
 
 
 def _convert(column: pa.ChunkedArray) -> Column:

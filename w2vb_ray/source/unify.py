@@ -1,6 +1,7 @@
 """Chunks and tables with different types or columns, brought together without losing a value."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -23,30 +24,43 @@ def json_text(value: object) -> str | None:
 
 def stack(tables: list[pa.Table]) -> pa.Table:
     """Tables with different columns one below the other; what a table lacks is null."""
-    names = dict.fromkeys(name for table in tables for name in table.column_names)
-    return pa.table({name: unify([_chunk(table, name) for table in tables]) for name in names})
+    types = common_types(table.schema for table in tables)
+    return pa.concat_tables([conform(table, types) for table in tables]) if tables else pa.table({})
 
 
-def _chunk(table: pa.Table, name: str) -> pa.Array:
-    if name not in table.column_names:
-        return pa.nulls(table.num_rows)
-    return flat(table[name])
+def common_types(schemas: Iterable[pa.Schema]) -> pa.Schema:
+    """Every column that occurs, in order of first sight, in one type; text where the types have none in common."""
+    found: dict[str, dict[pa.DataType, None]] = {}
+    for columns in schemas:
+        for column in columns:
+            found.setdefault(column.name, {})[column.type] = None
+    return pa.schema([pa.field(name, _fold(types)) for name, types in found.items()])
 
 
-def unify(arrays: list[pa.Array]) -> pa.ChunkedArray:
-    """Chunks of one column, brought to one type; text when they have none in common."""
+def _fold(types: Iterable[pa.DataType]) -> pa.DataType:
     common: pa.DataType | None = pa.null()
-    for dtype in {array.type for array in arrays}:
+    for dtype in types:
         common = None if common is None else _common_type(common, dtype)
-    if common is None:
-        return pa.chunked_array([texts(array.to_pylist()) for array in arrays], pa.string())
-    return pa.chunked_array([_as_type(array, common) for array in arrays], common)
+    return pa.string() if common is None else common
+
+
+def conform(table: pa.Table, columns: pa.Schema) -> pa.Table:
+    """The table with these columns, in types that `common_types` found for it and others; what it lacks is null."""
+    arrays = [
+        _as_type(flat(table[column.name]), column.type)
+        if column.name in table.column_names
+        else pa.nulls(table.num_rows, column.type)
+        for column in columns
+    ]
+    return pa.Table.from_arrays(arrays, schema=columns)
 
 
 def _as_type(array: pa.Array, dtype: pa.DataType) -> pa.Array:
     if array.type == dtype:
         return array
-    return pa.nulls(len(array), dtype) if pa.types.is_null(array.type) else pa.array(array.to_pylist(), dtype)
+    if pa.types.is_null(array.type):
+        return pa.nulls(len(array), dtype)
+    return texts(array.to_pylist()) if pa.types.is_string(dtype) else pa.array(array.to_pylist(), dtype)
 
 
 def _common_type(one: pa.DataType, two: pa.DataType) -> pa.DataType | None:

@@ -1,9 +1,13 @@
+import os
+
 import fsspec
 import pytest
 from aiohttp import ClientPayloadError
 from botocore.exceptions import EndpointConnectionError
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
+from w2vb_ray import storage
 from w2vb_ray.audio import fetch as module
 from w2vb_ray.audio.fetch import fetch
 from w2vb_ray.errors import AudioRejected, RejectReason
@@ -29,20 +33,9 @@ class Store(MemoryFileSystem):
         return super().cat_file(path, **kwargs) if step is None else step
 
 
-class RangingStore(Store):
-    """Like s3fs, whose default for large objects is concurrent ranges."""
-
-    def _cat_file(self, path, max_concurrency=None):
-        raise NotImplementedError
-
-    def cat_file(self, path, max_concurrency=None):
-        assert max_concurrency == 1
-        return super().cat_file(path)
-
-
 @pytest.fixture(autouse=True)
 def _no_backoff(monkeypatch):
-    monkeypatch.setattr(module, "BACKOFF_S", (0.0, 0.0))
+    monkeypatch.setattr(module, "BACKOFF_S", 0.0)
 
 
 def reason_of(store, path="/a", expected_bytes=3, max_bytes=100):
@@ -54,7 +47,6 @@ def reason_of(store, path="/a", expected_bytes=3, max_bytes=100):
 def test_whole_object():
     assert fetch(Store(a=b"abc"), "/a", expected_bytes=3, max_bytes=3) == b"abc"
     assert fetch(Store(a=b"abc"), "/a", expected_bytes=None, max_bytes=3) == b"abc"
-    assert fetch(RangingStore(a=b"abc"), "/a", expected_bytes=3, max_bytes=3) == b"abc"
 
 
 def test_missing():
@@ -88,9 +80,9 @@ def test_another_size_now_is_a_changed_object():
 
 def test_short_reads_are_tried_again():
     assert fetch(Store(b"a", b"ab", a=b"abc"), "/a", expected_bytes=3, max_bytes=9) == b"abc"
-    store = Store(b"a", b"ab", b"", a=b"abc")
+    store = Store(b"a", b"ab", b"", b"abcd", b"a", a=b"abc")
     assert reason_of(store) is RejectReason.UNREADABLE
-    assert store.reads == 3
+    assert store.reads == 5
 
 
 @pytest.mark.parametrize(
@@ -102,11 +94,41 @@ def test_short_reads_are_tried_again():
         EndpointConnectionError(endpoint_url="http://store"),
     ],
 )
-def test_failing_reads_are_tried_three_times(error):
-    assert fetch(Store(error, error, a=b"abc"), "/a", expected_bytes=3, max_bytes=9) == b"abc"
+def test_failing_reads_are_tried_five_times(error):
+    assert fetch(Store(*[error] * 4, a=b"abc"), "/a", expected_bytes=3, max_bytes=9) == b"abc"
     with pytest.raises(AudioRejected, match=type(error).__name__) as caught:
-        fetch(Store(error, error, error, a=b"abc"), "/a", expected_bytes=3, max_bytes=9)
+        fetch(Store(*[error] * 5, a=b"abc"), "/a", expected_bytes=3, max_bytes=9)
     assert caught.value.reason is RejectReason.UNREADABLE
+
+
+def test_an_object_replaced_by_one_of_the_same_size_is_a_changed_object(tmp_path):
+    file, local = tmp_path / "a", fsspec.filesystem("file")
+    file.write_bytes(b"abc")
+    version = storage.version_of(local.info(str(file)))
+    assert fetch(local, str(file), expected_bytes=3, max_bytes=9, version=version) == b"abc"
+    file.write_bytes(b"xyz")
+    os.utime(file, ns=(0, file.stat().st_mtime_ns + 1_000_000_000))
+    with pytest.raises(AudioRejected, match=version) as caught:
+        fetch(local, str(file), expected_bytes=3, max_bytes=9, version=version)
+    assert caught.value.reason is RejectReason.CHANGED
+
+
+def test_an_object_replaced_while_it_is_read_is_a_changed_object(tmp_path):
+    file = tmp_path / "a"
+    file.write_bytes(b"abc")
+
+    class Racing(LocalFileSystem):
+        cachable = False
+
+        def cat_file(self, path, **kwargs):
+            data = super().cat_file(path, **kwargs)
+            os.utime(path, ns=(0, file.stat().st_mtime_ns + 1_000_000_000))
+            return data
+
+    version = storage.version_of(LocalFileSystem().info(str(file)))
+    with pytest.raises(AudioRejected) as caught:
+        fetch(Racing(), str(file), expected_bytes=3, max_bytes=9, version=version)
+    assert caught.value.reason is RejectReason.CHANGED
 
 
 def test_no_permission_is_not_tried_again():

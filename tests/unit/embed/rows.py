@@ -4,10 +4,11 @@ import numpy as np
 import pyarrow as pa
 
 from w2vb_ray import schema
-from w2vb_ray.embed.plan import Live
+from w2vb_ray.arrow import pc
+from w2vb_ray.embed.live import Held, Known, Live
+from w2vb_ray.source import Batch
 
 OWN = pa.field("text", pa.string())
-NO_DUPLICATES = pa.array([], pa.string())
 
 
 def inventory(rows, own=(OWN,)):
@@ -23,6 +24,9 @@ def inventory(rows, own=(OWN,)):
             "announced_duration_s": row.get("duration"),
             "announced_sampling_rate": row.get("rate"),
             "announced_num_channels": None,
+            "container_uri": row.get("container"),
+            "container_part": row.get("part"),
+            "member_offset": row.get("offset"),
             "language": row.get("language", "eng"),
             "text": f"text of {row['id']}",
         }
@@ -89,25 +93,30 @@ def encoded(rows, layers=(4,), dimension=8, frames=False, seed=0):
 
 def packed(table, unit=0):
     """A unit as the encoder hands it to the writer, its costs beside it."""
-    costs = {"num_frames": 10, "num_padding_frames": 2, "encode_s": 0.5, "encode_started": 1000.0 - unit}
-    row = schema.pack(table, unit)
-    for name, value in costs.items():
-        row = row.append_column(name, pa.array([value], schema.DESCRIPTOR.field(name).type))
-    return row
+    costs = {"num_frames": 10, "num_padding_frames": 2, "read_s": 0.25, "encode_s": 0.5}
+    return schema.with_costs(schema.pack(table, unit), **costs, encode_started=1000.0 - unit)
+
+
+def batches(table, duplicates=(), size=None):
+    """An inventory in batches of so many rows, those with `duplicates` as ids last and by themselves."""
+    repeated = pc.is_in(table["utterance_id"], pa.array(sorted(duplicates), pa.string()))
+    for is_repeated, part in ((False, table.filter(pc.invert(repeated))), (True, table.filter(repeated))):
+        for start in range(0, part.num_rows, size or max(1, part.num_rows)):
+            yield Batch.of(part.slice(start, size), repeated=is_repeated)
 
 
 def live(utterances=(), rejects=(), frames=None):
     """What the tables hold: `(id, version)`, `(id, version, reason)` and ids, each in a file named after it."""
-    strings = [("utterance_id", pa.string()), ("source_version", pa.string())]
-    embedded = [{"utterance_id": i, "source_version": v, "file": f"u/{i}"} for i, v in utterances]
-    refused = [{"utterance_id": i, "source_version": v, "reason": r, "file": f"r/{i}"} for i, v, r in rejects]
-    framed = [{"utterance_id": i, "file": f"f/{i}"} for i in frames or ()]
+    columns = ["utterance_id", "source_version", "reason"]
+
+    def known(letter, rows):
+        tables = [
+            (row[0], pa.table({name: [value] for name, value in zip(columns, row, strict=False)})) for row in rows
+        ]
+        return Known.of(Held.of(table, f"{letter}/{id_}") for id_, table in tables)
+
     return Live(
-        utterances=pa.Table.from_pylist(embedded, schema=pa.schema([*strings, ("file", pa.string())])),
-        rejects=pa.Table.from_pylist(
-            refused, schema=pa.schema([*strings, ("reason", pa.string()), ("file", pa.string())])
-        ),
-        frames=None
-        if frames is None
-        else pa.Table.from_pylist(framed, schema=pa.schema([strings[0], ("file", pa.string())])),
+        utterances=known("u", utterances),
+        rejects=known("r", rejects),
+        frames=None if frames is None else known("f", [(id_,) for id_ in frames]),
     )

@@ -193,7 +193,7 @@ class World:
         with (
             mock.patch.object(claim_module, "time", self.clock),
             mock.patch.object(holder_module, "time", self.clock),
-            mock.patch.object(holder_module, "_started", started),
+            mock.patch.object(holder_module, "started_at", started),
             mock.patch.object(holder_module, "_namespace", return_value=MACHINES[0]),
         ):
             yield

@@ -6,12 +6,13 @@ from w2vb_ray.config.embed import PlanSection, SinkSection
 from w2vb_ray.embed import claim as claim_module
 from w2vb_ray.embed import commit as module
 from w2vb_ray.embed.commit import Committer, Waiting
-from w2vb_ray.embed.plan import Live, make_plan
+from w2vb_ray.embed.live import Live
+from w2vb_ray.embed.plan import make_plan
 from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES
 from w2vb_ray.embed.write import WriteTask, rounded, write_units
 from w2vb_ray.errors import TableHeld
 
-from .rows import NO_DUPLICATES, encoded, inventory, packed
+from .rows import batches, encoded, inventory, packed
 from .sink import DEAD, LAYOUTS, LAYOUTS_WITH_FRAMES, VECTORS, Died, Driver, open_tables
 
 
@@ -24,15 +25,11 @@ class Run:
         self.claim.check_free()
         if self.claim.has_unconfirmed():
             assert self.claim.take()
-        live = Live(
-            utterances=self.tables[UTTERANCES].scan(["utterance_id", "source_version"]),
-            rejects=self.tables[REJECTS].scan(["utterance_id", "source_version", "reason"]),
-            frames=self.tables[FRAMES].scan(["utterance_id"]) if self.tables[FRAMES].exists else None,
-        )
+        live = Live.read(self.tables)
         self.rows = {row["id"]: row for row in rows}
         self.frames = FRAMES in layouts
         self.plan = make_plan(
-            inventory(rows), NO_DUPLICATES, live, PlanSection(unit_utterances=2, **plan), want_frames=self.frames
+            batches(inventory(rows)), live, PlanSection(unit_utterances=2, **plan), want_frames=self.frames
         )
         assert driver.hold(layouts)
         self.task = WriteTask(str(folder), {}, VECTORS, run_id, {"w2vb.pooling": "mean"})

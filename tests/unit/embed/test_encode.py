@@ -99,7 +99,7 @@ class CountingEncoder:
         self.stats = PaddingStats()
         self.seen = []
 
-    def encode(self, waveforms, *, keep_frames=False):
+    def encode(self, waveforms, *, keep_frames=False, on_batch=None):
         self.seen.append([waveform.tolist() for waveform in waveforms])
         self.stats.num_frames += 10 * len(waveforms)
         self.stats.num_padding_frames += 1
@@ -129,11 +129,13 @@ def test_units_go_in_and_come_out_whole_with_their_cost(monkeypatch, keep_frames
     ]
     stage, before = EncodeUnits(config, 1), time.time()
     encoder.seen.clear()  # of what warmed it up
-    done = [stage(schema.pack(unit, number + 5)) for number, unit in enumerate(units)]
+    decoded = [schema.with_costs(schema.pack(unit, number + 5), read_s=number) for number, unit in enumerate(units)]
+    done = [stage(unit) for unit in decoded]
     assert encoder.seen == [[[0, 1, 2], [0]], [[0, 1]], []]
     assert [table["num_frames"].to_pylist() for table in done] == [[20], [10], [0]]
     assert [table["num_padding_frames"].to_pylist() for table in done] == [[1], [1], [1]]
     assert all(table["encode_s"][0].as_py() >= 0 for table in done)
+    assert [table["read_s"].to_pylist() for table in done] == [[0.0], [1.0], [2.0]]
     started = [table["encode_started"][0].as_py() for table in done]
     assert before <= started[0] <= started[1] <= started[2] <= time.time()
     unpacked = [schema.unpack(table)[0] for table in done]

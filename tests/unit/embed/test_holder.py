@@ -55,4 +55,4 @@ def test_a_name_with_blanks_and_brackets_does_not_confuse_the_kernel_s_table(tmp
     fields = " ".join(["S", *["0"] * 18, "4242", "0"])
     (tmp_path / "stat").write_text(f"7 (a) b) ({fields}) {fields}\n".replace(f"({fields})", "(c)"), encoding="utf-8")
     monkeypatch.setattr(holder, "Path", lambda _: tmp_path / "stat")
-    assert holder._started(7) == "4242"
+    assert holder.started_at(7) == "4242"

@@ -1,6 +1,7 @@
 import math
 import time
 from collections import Counter
+from dataclasses import replace
 from itertools import groupby, pairwise
 
 import numpy as np
@@ -11,10 +12,13 @@ from hypothesis import strategies as st
 
 from w2vb_ray import schema
 from w2vb_ray.config.embed import PlanSection
-from w2vb_ray.embed.plan import SHARED_UTTERANCES, Live, make_plan
-from w2vb_ray.errors import RETRIED_REASONS, RejectReason
+from w2vb_ray.embed import units
+from w2vb_ray.embed.live import Held, Known, Live
+from w2vb_ray.embed.plan import make_plan
+from w2vb_ray.embed.units import SHARED_UTTERANCES
+from w2vb_ray.errors import RETRIED_REASONS, RejectReason, SinkError
 
-from .rows import NO_DUPLICATES, inventory, live
+from .rows import batches, inventory, live
 
 REASONS = [RejectReason.EMPTY, RejectReason.MISSING, RejectReason.UNREADABLE, RejectReason.CHANGED]
 VERSIONS = st.sampled_from(["v1", "v2", ""])
@@ -73,9 +77,7 @@ def todo(rows, held, section, want_frames):
 @settings(max_examples=60)
 @given(ROWS, LIVE, SECTION, st.booleans(), st.sets(IDS, max_size=3))
 def test_every_row_is_planned_or_unchanged_by_the_rule(rows, held, section, want_frames, doubles):
-    plan = make_plan(
-        inventory(rows), pa.array(sorted(doubles), pa.string()), tables(held), section, want_frames=want_frames
-    )
+    plan = make_plan(batches(inventory(rows), doubles), tables(held), section, want_frames=want_frames)
     judged = list(todo(rows, held, section, want_frames))
     expected = {row["id"]: row for row, done, refused in judged if not done and not refused}
 
@@ -102,6 +104,46 @@ def test_every_row_is_planned_or_unchanged_by_the_rule(rows, held, section, want
         assert files == {id_: f"{letter}/{id_}" for id_ in expected if id_ in table}
 
 
+@settings(max_examples=40)
+@given(ROWS, LIVE, SECTION, st.booleans(), st.sets(IDS, max_size=3), st.integers(1, 7))
+def test_a_source_cut_into_batches_is_planned_like_the_whole(rows, held, section, want_frames, doubles, size):
+    table, options = inventory(rows), {"want_frames": want_frames}
+    whole = make_plan(batches(table, doubles), tables(held), section, **options)
+    cut = make_plan(batches(table, doubles, size), tables(held), section, **options)
+    assert [unit.to_pylist() for unit in cut.units] == [unit.to_pylist() for unit in whole.units]
+    assert replace(cut, units=[], audio_s=0.0) == replace(whole, units=[], audio_s=0.0)
+    assert whole.columns == (table.schema if rows else schema.INVENTORY)
+    assert cut.audio_s == pytest.approx(whole.audio_s)
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=12), st.data())
+def test_rows_are_taken_from_any_shelf_in_the_order_asked_for(sizes, data):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(units, "_SHELF_ROWS", 5)
+        planned, names = units.Planned(), iter(range(100))
+        for size in sizes:
+            planned.add(inventory([{"id": f"u{next(names)}"} for _ in range(size)]))
+        rows = data.draw(st.lists(st.integers(0, max(0, planned.num_rows - 1)), max_size=8)) if planned.num_rows else []
+        if rows:
+            taken = planned.take(np.array(rows))
+            assert ids(taken) == [f"u{row}" for row in rows]
+            assert all(column.num_chunks == 1 for column in taken.columns)
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        live([("a", "v1"), ("b", "v1"), ("a", "v2")]),
+        live(rejects=[("a", "v1", "empty"), ("a", "v1", "empty")]),
+        live([("a", "v1")], frames=["a", "a"]),
+    ],
+)
+def test_an_id_that_a_table_has_twice_is_refused(held):
+    with pytest.raises(SinkError, match="the tables hold 1 utterances of this source twice"):
+        make_plan(batches(inventory([{"id": "a"}, {"id": "c"}])), held, PlanSection())
+    assert make_plan(batches(inventory([{"id": "c"}])), held, PlanSection()).num_planned == 1
+
+
 def seconds(row):
     """Announced, or the segment's length, or a guess from the size."""
     if row["end_s"] is not None:
@@ -119,7 +161,7 @@ def is_segment(row):
 @settings(max_examples=60)
 @given(ROWS, SECTION)
 def test_units_keep_to_one_language_or_to_small_ones_and_to_their_limits(rows, section):
-    plan = make_plan(inventory(rows), NO_DUPLICATES, live(), section)
+    plan = make_plan(batches(inventory(rows)), live(), section)
     units = [unit.to_pylist() for unit in plan.units]
     assert plan.unit_s == pytest.approx([sum(map(seconds, unit)) for unit in units])
     assert plan.unit_s == sorted(plan.unit_s, reverse=True)
@@ -143,7 +185,7 @@ def test_units_keep_to_one_language_or_to_small_ones_and_to_their_limits(rows, s
 
 
 def cut(rows, **limits):
-    plan = make_plan(inventory(rows), NO_DUPLICATES, live(), PlanSection(**limits))
+    plan = make_plan(batches(inventory(rows)), live(), PlanSection(**limits))
     return [ids(unit) for unit in plan.units]
 
 
@@ -162,7 +204,7 @@ def test_a_row_beyond_a_limit_is_a_unit_of_its_own():
 def test_there_are_units_for_many_encoders_as_soon_as_there_is_work_for_them():
     def lengths(count, seconds, **limits):
         rows = [{"id": f"u{i}", "duration": seconds, "bytes": 1000} for i in range(count)]
-        return make_plan(inventory(rows), NO_DUPLICATES, live(), PlanSection(**limits)).unit_s
+        return make_plan(batches(inventory(rows)), live(), PlanSection(**limits)).unit_s
 
     assert lengths(30, 10.0) == [30.0] * 10
     assert lengths(100, 96.0) == [96.0] * 100  # two would be more than a 64th
@@ -198,7 +240,7 @@ def test_segments_keep_the_order_of_the_recording():
 @pytest.mark.parametrize("time_s", [math.inf, math.nan, -math.inf, -5.0])
 def test_a_time_that_is_none_does_not_spoil_the_estimate(time_s):
     rows = [{"id": "bad", "start": 0.0, "end": time_s, "bytes": 64_000}, {"id": "fine", "duration": 1.0}]
-    plan = make_plan(inventory(rows), NO_DUPLICATES, live(), PlanSection())
+    plan = make_plan(batches(inventory(rows)), live(), PlanSection())
     assert all(0 <= unit_s < 10 for unit_s in plan.unit_s)
     assert Counter(id_ for unit in plan.units for id_ in ids(unit)) == Counter(["bad", "fine"])
 
@@ -217,25 +259,25 @@ def test_a_time_that_is_none_does_not_spoil_the_estimate(time_s):
     ],
 )
 def test_unknown_lengths_are_guessed_from_size_and_suffix(name, length_s):
-    plan = make_plan(inventory([{"id": "a", "uri": name, "bytes": 320_000}]), NO_DUPLICATES, live(), PlanSection())
+    plan = make_plan(batches(inventory([{"id": "a", "uri": name, "bytes": 320_000}])), live(), PlanSection())
     assert plan.unit_s == [length_s]
     assert (plan.audio_s, plan.num_without_duration) == (0.0, 1)
 
 
 def test_announced_audio_is_summed_where_it_is_known():
     rows = [{"id": "a", "duration": 2.5}, {"id": "b", "duration": 1.5}, {"id": "c"}]
-    plan = make_plan(inventory(rows), NO_DUPLICATES, live([("a", "v1")]), PlanSection())
+    plan = make_plan(batches(inventory(rows)), live([("a", "v1")]), PlanSection())
     assert (plan.audio_s, plan.num_without_duration) == (1.5, 1)
 
 
 def test_an_empty_source_and_one_that_is_done():
     for rows in ([], [{"id": "a"}]):
-        plan = make_plan(inventory(rows), NO_DUPLICATES, live([("a", "v1")]), PlanSection())
+        plan = make_plan(batches(inventory(rows)), live([("a", "v1")]), PlanSection())
         assert (plan.units, plan.unit_s, plan.num_planned, plan.num_unchanged) == ([], [], 0, len(rows))
 
 
 def test_units_have_the_columns_that_reading_needs():
-    (unit,) = make_plan(inventory([{"id": "a"}]), NO_DUPLICATES, live(), PlanSection()).units
+    (unit,) = make_plan(batches(inventory([{"id": "a"}])), live(), PlanSection()).units
     assert unit.schema.names == [*schema.INVENTORY.names, "text", *schema.PLANNED.names]
     assert all(column.num_chunks == 1 for column in unit.columns)
 
@@ -254,13 +296,10 @@ def test_two_hundred_thousand_rows_are_planned_in_seconds_and_little_memory():
         "language": pa.array([f"l{i:02d}" for i in range(100)]).take(pa.array(rng.integers(0, 100, count))),
     }
     table = pa.table(columns).cast(schema.INVENTORY)
-    files = pa.array(["some/file"] * (count // 2))
-    held = Live(
-        utterances=pa.table({"utterance_id": names[::2], "source_version": versions[::2], "file": files}),
-        rejects=live().rejects,
-    )
+    half = pa.table({"utterance_id": names[::2], "source_version": versions[::2]})
+    held = Live(utterances=Known.of([Held.of(half, "some/file")]), rejects=live().rejects)
     before, started = pa.total_allocated_bytes(), time.process_time()
-    plan = make_plan(table, NO_DUPLICATES, held, PlanSection())
+    plan = make_plan(batches(table), held, PlanSection())
     assert time.process_time() - started < 10
     assert pa.total_allocated_bytes() - before < 3 * table.nbytes
     assert plan.num_planned == count // 2 == sum(unit.num_rows for unit in plan.units)

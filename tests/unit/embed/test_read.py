@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
+from tests.unit.audio import hostile
 from w2vb_ray import schema, storage
 from w2vb_ray.config.sections import AudioSection, SourceSection
 from w2vb_ray.embed import read
@@ -36,7 +37,8 @@ def store(tmp_path):
     def store(name, data, **row):
         path = tmp_path / name
         path.write_bytes(data)
-        return {"id": name, "uri": str(path), "bytes": len(data), **row}
+        version = storage.version_of(LocalFileSystem().info(str(path)))
+        return {"id": name, "uri": str(path), "bytes": len(data), "version": version, **row}
 
     return store
 
@@ -80,6 +82,15 @@ def test_rows_stay_in_order_and_get_their_own_audio(store):
     assert table["end_s"].to_pylist() == table["duration_s"].to_pylist()
 
 
+def test_versions_are_compared_without_their_segment_and_only_where_the_store_gave_them(store):
+    row = store("a.wav", wav(noise(1.0)))
+    segment = {**row, "id": "segment", "version": f"{row['version']}#t=0.0,0.5", "start": 0.0, "end": 0.5}
+    opaque = {**store("b.wav", wav(noise(1.0))), "version": "release-7", "bytes": -1}
+    table = run([segment, opaque])
+    assert table["reason"].to_pylist() == [None, None]
+    assert table["duration_s"].to_pylist() == [0.5, 1.0]
+
+
 def test_columns_are_the_inventory_without_what_only_reading_needs(store):
     unit = planned([store("a.wav", wav(noise(0.1)))])
     table = read_unit(unit, SourceSection(uri="x"), AudioSection())
@@ -105,6 +116,7 @@ def test_bad_recordings_become_reasons_and_the_unit_goes_on(store, tmp_path):
         {**store("gone.wav", fine), "bytes": None},
         {**store("deleted.wav", fine), "uri": str(tmp_path / "deleted" / "x.wav")},
         {**store("grew.wav", fine), "bytes": len(fine) - 1},
+        store("rewritten.wav", fine, version=f"{len(fine)}-1500000000000000000"),
         store("large.wav", wav(noise(2.0))),
         store("slow.wav", wav(noise(0.5, rate=2_000), rate=2_000)),
         store("fine2.wav", fine),
@@ -119,6 +131,7 @@ def test_bad_recordings_become_reasons_and_the_unit_goes_on(store, tmp_path):
         "gone.wav": "missing",
         "deleted.wav": "missing",
         "grew.wav": "changed",
+        "rewritten.wav": "changed",
         "large.wav": "too_large",
         "slow.wav": "out_of_range",
         "fine2.wav": None,
@@ -223,3 +236,19 @@ def test_a_unit_without_rows():
     table = run([])
     assert table.num_rows == 0
     assert table.schema.field("waveform").type == pa.large_binary()
+
+
+def test_hostile_files_leave_their_neighbours_as_they_are(store):
+    bad = {f"{i}.wav": (make(), reason) for i, (make, reason) in enumerate(hostile.REJECTED.values())}
+    good = {f"good{i}.wav": noise(0.1 + 0.01 * i, seed=i) for i in range(len(bad))}
+    rows = []
+    for (bad_name, (data, _)), (good_name, samples) in zip(bad.items(), good.items(), strict=True):
+        rows += [store(bad_name, data), store(good_name, wav(samples))]
+    rows.append(store("bomb.m4a", hostile.memory_bomb()))
+    table = run(rows, decoder_memory_bytes=64 * 1024**2)
+    found = dict(zip(table["utterance_id"].to_pylist(), table["reason"].to_pylist(), strict=True))
+    expected = {name: reason for name, (_, reason) in bad.items()}
+    assert found == {**expected, **dict.fromkeys(good), "bomb.m4a": "decoder_limit"}
+    waveforms = dict(zip(table["utterance_id"].to_pylist(), pcm(table), strict=True))
+    for name, samples in good.items():
+        np.testing.assert_array_equal(waveforms[name], samples)

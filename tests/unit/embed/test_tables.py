@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -84,6 +86,18 @@ def test_any_language_can_be_added_read_and_removed(table, language):
     table.append([remove_action(file) for file in table.files() if file.language == language], COMMIT)
     table.reload()
     assert [file.language for file in table.files()] == ["tlh"]
+
+
+def test_bytes_that_changed_in_the_store_are_not_read_as_vectors(table):
+    (file,) = written(table, [{"id": str(number)} for number in range(50)])
+    stored = Path(table.uri, file.path)
+    column = pq.read_metadata(stored).row_group(0).column(table.columns.names.index("embedding"))
+    assert column.path_in_schema == "embedding.list.element"
+    data = bytearray(stored.read_bytes())
+    data[column.data_page_offset + column.total_compressed_size - 20] ^= 1
+    stored.write_bytes(data)
+    with pytest.raises(OSError, match="CRC"):
+        table.read(file.path)
 
 
 def test_added_columns_read_as_null_in_older_files(table):

@@ -6,18 +6,21 @@ from w2vb_ray.embed.plan import make_plan
 from w2vb_ray.embed.tally import Tally
 from w2vb_ray.errors import NotReconciled
 
-from .rows import NO_DUPLICATES, inventory, live
+from .rows import batches, inventory, live
 
 ROWS = {"utterances": 3, "rejects": 1}
 
 
-def descriptor(units, *outcomes, num_frames=100, num_padding_frames=25, started=0.0):
+def descriptor(units, *outcomes, num_frames=100, num_padding_frames=25, started=0.0, lengths=(0, 1)):
     return {
         "units": units,
         "outcomes": [{"language": lang, "reason": why, "count": n, "audio_s": s} for lang, why, n, s in outcomes],
         "num_frames": num_frames,
         "num_padding_frames": num_padding_frames,
+        "num_by_length": list(lengths),
+        "read_s": 0.25,
         "encode_s": 0.5,
+        "write_s": 0.125,
         "encode_started": started,
     }
 
@@ -26,7 +29,7 @@ def descriptor(units, *outcomes, num_frames=100, num_padding_frames=25, started=
 def plan():
     """Five rows, one of them unchanged: two units of two rows."""
     rows = [{"id": f"u{i}"} for i in range(5)]
-    return make_plan(inventory(rows), NO_DUPLICATES, live([("u0", "v1")]), PlanSection(unit_utterances=2))
+    return make_plan(batches(inventory(rows)), live([("u0", "v1")]), PlanSection(unit_utterances=2))
 
 
 def tally(*descriptors):
@@ -49,6 +52,8 @@ def test_totals():
     assert (counted.num_frames, counted.num_padding_frames, counted.encode_s) == (250, 75, 1.5)
     assert counted.padding_waste == 75 / 325
     assert Tally().padding_waste == 0
+    assert (counted.read_s, counted.write_s) == (0.75, 0.375)
+    assert counted.num_by_length == {0: 0, 1: 3}
 
 
 def test_the_steady_part_goes_from_the_first_unit_to_the_last_commit(monkeypatch):
@@ -58,8 +63,10 @@ def test_the_steady_part_goes_from_the_first_unit_to_the_last_commit(monkeypatch
     assert counted.steady_s == 0
     for finished, started in ((1000.0, 990.0), (1020.0, 980.0), (1050.0, 1030.0)):
         now[0] = finished
-        counted.add([descriptor([0], started=started)])
+        counted.add([descriptor([0], ("eng", None, 1, 2.0), started=started)], commit_s=1.5)
     now[0] = 2000.0
+    assert counted.timeline == [(1000.0, 2.0), (1020.0, 4.0), (1050.0, 6.0)]
+    assert counted.commit_s == 4.5
     assert counted.steady_s == 70.0
 
 

@@ -5,7 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from w2vb_ray import schema
-from w2vb_ray.embed.write import WriteTask, rounded, write_units
+from w2vb_ray.embed.write import WriteTask, num_by_length, rounded, write_units
+from w2vb_ray.errors import SinkError
 
 from .rows import encoded, packed
 
@@ -188,6 +189,17 @@ def test_counts(write):
     }
     assert (descriptor["num_frames"], descriptor["num_padding_frames"], descriptor["encode_s"]) == (20, 4, 1.0)
     assert descriptor["encode_started"] == 999.0  # of the first of its units
+    assert descriptor["read_s"] == 0.5
+    assert descriptor["write_s"] > 0
+    assert descriptor["num_by_length"] == num_by_length(np.full(3, 1.5))
+
+
+def test_lengths_fall_into_bins_whose_upper_edge_is_outside():
+    lengths = num_by_length(np.array([0.03, 0.5, 0.999, 1.0, 3600.0, 10_000.0]))
+    assert lengths[:3] == [1, 2, 1]
+    assert lengths[-1] == 2
+    assert len(lengths) == len(schema.LENGTH_EDGES_S) + 1
+    assert num_by_length(np.array([])) == [0] * len(lengths)
 
 
 def test_what_a_commit_takes_out(write):
@@ -215,11 +227,13 @@ def test_nothing_has_a_name_used_before(write):
 
 
 def test_nothing_is_left_of_a_write_that_fails(write, monkeypatch):
-    def fail(rows, out, **_):
-        out.write(b"half")
+    write_table = pq.ParquetWriter.write_table
+
+    def fail(writer, rows, **options):
+        write_table(writer, rows, **options)
         raise OSError("disk full")
 
-    monkeypatch.setattr(pq, "write_table", fail)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", fail)
+    with pytest.raises(SinkError, match=r"cannot be written: .*disk full"):
         write(encoded([{"id": "a"}]))
     assert [path for path in write.folder.rglob("*") if path.is_file()] == []

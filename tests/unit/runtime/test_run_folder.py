@@ -18,11 +18,12 @@ def test_a_run_leaves_its_config_and_report_without_secrets(tmp_path):
     )
     folder = RunFolder(str(tmp_path), {}, "run-1")
     folder.write_config(config)
-    folder.write_report({"languages": {"ə": 1}, "exit_code": 0})
-    folder.write_report({"languages": {"ə": 2}, "exit_code": 0})  # the later one stands
+    folder.write_report({"languages": {"ə": 1}, "exit_code": 0}, "<p>ə")
+    folder.write_report({"languages": {"ə": 2}, "exit_code": 0}, "<p>é")  # the later one stands
     written = tmp_path / "_runs" / "run-1"
     assert folder.uri == str(written)
-    assert sorted(path.name for path in written.iterdir()) == ["config.yaml", "report.json"]
+    assert sorted(path.name for path in written.iterdir()) == ["config.yaml", "report.html", "report.json"]
+    assert (written / "report.html").read_text(encoding="utf-8") == "<p>é"
     text = (written / "config.yaml").read_text(encoding="utf-8")
     assert "hunter2" not in text
     shown = load_config(EmbedConfig, str(written / "config.yaml"))

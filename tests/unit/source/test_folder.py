@@ -35,7 +35,7 @@ def test_any_depth_any_case_and_what_is_not_audio(tmp_path):
     inventory = build_inventory(SourceSection(uri=str(tmp_path)))
     assert inventory.format == "folder"
     assert inventory.num_skipped == 4  # readme.txt, noext, wav, j.raw
-    assert inventory.table.schema.names == INVENTORY.names
+    assert inventory.table.schema.names == [*INVENTORY.names, "reason", "detail"]
     assert inventory.table.schema.field("utterance_id").nullable is False
     rows = _rows(tmp_path)
     assert _names(tmp_path, rows) == set(audio)

@@ -148,14 +148,6 @@ def test_headerless_rates_come_from_columns_then_settings(audio):
     assert "source_sampling_rate" not in rows[0]
 
 
-def test_nemo_offsets_are_segments_unless_all_are_zero(audio):
-    text = '{"audio_filepath": "a.wav", "offset": %s, "duration": 2.0}\n'
-    rows = _read(audio / "m.jsonl", text % "0" + text % "1.5")
-    assert [(row["start_s"], row["end_s"]) for row in rows] == [(0.0, 2.0), (1.5, 3.5)]
-    (row,) = _read(audio / "m.jsonl", text % "0.0")
-    assert (row["start_s"], row["end_s"], row["announced_duration_s"]) == (None, None, 2.0)
-
-
 def test_odd_bounds_are_kept_for_the_pipeline_to_reject(audio):
     rows = _read(audio / "m.csv", "path,start,end\na.wav,nan,1\na.wav, 3 ,2e0\na.wav,,\n")
     assert math.isnan(rows[0]["start_s"])

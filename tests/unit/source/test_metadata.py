@@ -78,7 +78,7 @@ def test_metadata_of_another_kind_is_left_alone(tree):
     (tree / "train/metadata.jsonl").write_text("[1]\n")
     inventory, rows = _read(tree)
     assert len(rows) == 5
-    assert inventory.table.schema.names[-1] == "language"
+    assert inventory.table.schema.names[-3:] == ["language", "reason", "detail"]
 
 
 def test_malformed_metadata_names_the_line(tree):

@@ -3,6 +3,7 @@
 import datetime as dt
 import random
 from decimal import Decimal
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from w2vb_ray.errors import ConfigError
 from w2vb_ray.schema import RESERVED_COLUMNS
 from w2vb_ray.source import identity, language
 from w2vb_ray.source.columns import own_names
+from w2vb_ray.source.keys import Keys
 from w2vb_ray.source.rows import Rows
 from w2vb_ray.source.storable import as_text, storable
 
@@ -93,21 +95,44 @@ def test_segment_versions_show_every_edit():
     assert identity.segment_versions(pa.array([""]), pa.array([0.1]), none).to_pylist() == [""]
 
 
-@given(st.lists(st.sampled_from(["a", "b", "a#2", "a#3", "a#2#2"]), min_size=1, max_size=12))
-def test_duplicates_get_ids_of_their_own(given_ids):
-    ids, duplicates = identity.mark_duplicates(pa.chunked_array([given_ids, []], pa.string()))
-    ids = ids.to_pylist()
-    assert len(set(ids)) == len(ids)
-    first = {given: ids[given_ids.index(given)] for given in given_ids}
-    assert all(given == kept for given, kept in first.items())
-    assert set(duplicates.to_pylist()) == set(ids) - set(given_ids)
-    assert len(duplicates) == len(given_ids) - len(first)
+def _unique(batches):
+    """Ids of batches -> the ids that are kept as given, in order, and the new ones of the other rows."""
+    repeats, kept, again = identity.Repeats(), [], []
+    for ids in batches:
+        ids = np.array(ids, object)
+        repeated = repeats.repeated(Keys.of(pa.array(ids, pa.string())))
+        kept += ids[~repeated].tolist()
+        again += ids[repeated].tolist()
+    return kept, repeats.rename(pa.array(again, pa.string())).to_pylist()
+
+
+def _unique_by_rule(ids):
+    seen, kept, new = set(), [], []
+    for id_ in ids:
+        if id_ not in seen:
+            kept.append(id_)
+            seen.add(id_)
+            continue
+        number = next(
+            n for n in range(2, 99) if f"{id_}#{n}" not in {*ids, *new} and n > ids[: len(kept + new)].count(id_)
+        )
+        new.append(f"{id_}#{number}")
+    return kept, new
+
+
+@given(st.lists(st.sampled_from(["a", "b", "a#2", "a#3", "a#2#2"]), min_size=1, max_size=12), st.data())
+def test_duplicates_get_ids_of_their_own_wherever_batches_end(given_ids, data):
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(given_ids)), max_size=4)))
+    batches = [given_ids[start:end] for start, end in pairwise([0, *cuts, len(given_ids)])]
+    kept, new = _unique(batches)
+    assert (kept, new) == _unique_by_rule(given_ids)
+    assert len({*kept, *new}) == len(given_ids)
 
 
 def test_ten_thousand_duplicates_of_one_id():
-    ids, duplicates = identity.mark_duplicates(pa.array(["x"] * 10_000))
-    assert ids.to_pylist()[-1] == "x#10000"
-    assert len(duplicates) == 9_999
+    kept, new = _unique([["x"] * 10_000])
+    assert kept == ["x"]
+    assert (new[0], new[-1], len(new)) == ("x#2", "x#10000", 9_999)
 
 
 def test_own_names_never_collide():

@@ -25,7 +25,7 @@ def test_sizes_come_back_in_order_whatever_was_listed(store, monkeypatch):
     monkeypatch.setattr(type(store), "info", lambda self, path: heads.append(path) or info(self, path))
     uris = [f"{ROOT}/many/{number}.wav" for number in reversed(range(60))]
     uris += [f"{ROOT}/many/gone.wav", "", f"{ROOT}/few/a.wav", f"{ROOT}/few", f"{ROOT}/none/b.wav", uris[0]]
-    sizes, found = versions.stat(pa.array(uris), {})
+    sizes, found, _ = versions.stat(pa.array(uris), {})
     assert sizes.to_pylist() == [*reversed(range(60)), None, None, 2, None, None, 59]
     assert [version == "" for version in found.to_pylist()[60:]] == [True, True, False, True, True, False]
     assert len(heads) == 3
@@ -38,7 +38,7 @@ def test_denied_objects_have_an_unknown_size_and_denied_stores_stop(store, monke
         return {"name": path, "size": 1, "type": "file", "etag": "e"}
 
     monkeypatch.setattr(type(store), "info", info)
-    sizes, found = versions.stat(pa.array([f"{ROOT}/denied.wav", f"{ROOT}/b.wav"]), {})
+    sizes, found, _ = versions.stat(pa.array([f"{ROOT}/denied.wav", f"{ROOT}/b.wav"]), {})
     assert sizes.to_pylist() == [-1, 1]
     assert found.to_pylist() == ["", "e"]
     with pytest.raises(SourceError, match=r"access to .*denied\.wav and all other audio is denied"):
@@ -48,6 +48,6 @@ def test_denied_objects_have_an_unknown_size_and_denied_stores_stop(store, monke
 def test_local_files(tmp_path):
     (tmp_path / "a").write_bytes(b"12")
     uris = [str(tmp_path / "a"), str(tmp_path), str(tmp_path / "b"), "/nul\0"]
-    sizes, found = versions.stat(pa.array(uris), {})
+    sizes, found, _ = versions.stat(pa.array(uris), {})
     assert sizes.to_pylist() == [2, None, None, None]
     assert found[0].as_py().startswith("2-")

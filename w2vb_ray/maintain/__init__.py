@@ -1,0 +1,1 @@
+"""The `maintain` job: looks after the tables that `embed` fills. Knows no Ray."""
