@@ -3,10 +3,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
+SEEDS ?= 1 2 3
 BIN := $(VENV)/bin
-SEEDS ?= 1-10
 
-.PHONY: demo test test-s3-ceph lint bench chaos simulate clean
+.PHONY: demo test chaos simulate test-s3-ceph lint bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m jobs.embed conf/embed/demo.yaml sink.uri=$(DEMO)
@@ -20,6 +20,14 @@ test: $(VENV)/.installed-test
 test-s3-ceph: $(VENV)/.installed-test
 	$(BIN)/python -m tests.ceph
 
+# Processes and nodes killed at seeded moments, on files and on S3; its last line is a summary.
+chaos: $(VENV)/.installed-test
+	$(BIN)/python -m tests.chaos $(SEEDS)
+
+# The commit code alone, some hundred seeds a minute: make simulate SEEDS=1-10000
+simulate: $(VENV)/.installed-test
+	$(BIN)/python -m tests.chaos.simulate $(SEEDS)
+
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -29,12 +37,6 @@ lint: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.embed
 	$(BIN)/python -m benchmarks.encoder --quick
-
-chaos: $(VENV)/.installed-test
-	$(BIN)/python -m tests.chaos $(SEEDS)
-
-simulate: $(VENV)/.installed-test
-	$(BIN)/python -m tests.chaos.simulate $(SEEDS)
 
 clean:
 	rm -rf demo build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
