@@ -1,4 +1,4 @@
-"""The faulty store of `tests.faults`, which can also hold one chosen write: before the store has it, or before its reply.
+"""The faulty store of `tests.faults`, which can also hold one chosen write, before or after the store has it.
 
 It tells log entries of Delta tables from data files by their names, and knows nothing else of what it carries.
 """
