@@ -110,7 +110,10 @@ class Play:
             case Fault.INTERRUPT:
                 driver.send(signal.SIGTERM)
                 watch.let(Verdict.PASS)
-                self._ended(act.fault, driver, {DONE, INTERRUPTED, TERMINATED})
+                early = (
+                    {TERMINATED, signal.SIGTERM} if act.moment.kind == "start" else set[int]()
+                )  # the latter is Ray's
+                self._ended(act.fault, driver, {DONE, INTERRUPTED} | early)
             case Fault.SECOND:
                 self._second(act, driver, watch)
             case Fault.COMPACT | Fault.VACUUM:
