@@ -1,11 +1,12 @@
-# make demo, make test, make test-s3-ceph, make lint, make bench. All of them make what they need in $(VENV) first.
+# make demo, make test, make test-s3-ceph, make lint, make bench, make chaos, make simulate. All of them make what they
+# need in $(VENV) first.
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
 SEEDS ?= 1 2 3
 BIN := $(VENV)/bin
 
-.PHONY: demo test chaos test-s3-ceph lint bench clean
+.PHONY: demo test chaos simulate test-s3-ceph lint bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m jobs.embed conf/embed/demo.yaml sink.uri=$(DEMO)
@@ -22,6 +23,10 @@ test-s3-ceph: $(VENV)/.installed-test
 # Processes and nodes killed at seeded moments, on files and on S3; its last line is a summary.
 chaos: $(VENV)/.installed-test
 	$(BIN)/python -m tests.chaos $(SEEDS)
+
+# The commit code alone, some hundred seeds a minute: make simulate SEEDS=1-10000
+simulate: $(VENV)/.installed-test
+	$(BIN)/python -m tests.chaos.simulate $(SEEDS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """What every job's command line shares: arguments, exit codes, and no secret in anything it prints."""
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -34,6 +35,8 @@ def job_main(main: Callable[[list[str]], int]) -> int:
     """Run a job's `main` with the process's arguments and turn what it raises into the contract's exit codes."""
     interrupt.raise_on_terminate()
     redact_output()
+    # Else a thread of Ray Data that is still at work when a run has let go of Ray would start it once more.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     try:
         return main(sys.argv[1:])
     except UserError as err:

@@ -35,8 +35,7 @@ class Bench:
             self.cluster = RayCluster()
             self._closing.callback(self.cluster.close)
             self._endpoint = self._serve_s3()
-            self.gate = Gate(self._endpoint)
-            self._closing.callback(self.gate.close)
+            self.gate = self._closing.enter_context(Gate(self._endpoint))
             self.reference = self._embed_clean()
             self._closing = self._closing.pop_all()
         return self
@@ -44,18 +43,16 @@ class Bench:
     def __exit__(self, *_: object) -> None:
         self._closing.close()
 
-    def places(self, seed: int, *, on_s3: bool) -> tuple[Place, Place, Place]:
-        """(source, sink as the job sees it, sink as the checks see it) of a seed, empty."""
+    def places(self, seed: int, *, on_s3: bool) -> tuple[Place, Place, dict[str, str]]:
+        """(source, sink) of a seed, empty, and the storage options by which the job reaches them."""
         if not on_s3:
             folder = self.folder / f"seed{seed}"
-            folder.mkdir(exist_ok=True)
-            sink = Place(str(folder / "sink"), {})
-            return Place(str(folder / "source"), {}), sink, sink
+            return Place(str(folder / "source"), {}), Place(str(folder / "sink"), {}), {}
         bucket = f"chaos-{seed}-{uuid.uuid4().hex[:8]}"
-        direct, gated = ({**_KEYS, "endpoint_url": url} for url in (self._endpoint, self.gate.address))
         self._store().mkdir(bucket)
-        sink = f"s3://{bucket}/tables"
-        return Place(f"s3://{bucket}/source", direct), Place(sink, gated), Place(sink, direct)
+        direct = {**_KEYS, "endpoint_url": self._endpoint}
+        gated = {**_KEYS, "endpoint_url": self.gate.endpoint}
+        return Place(f"s3://{bucket}/source", direct), Place(f"s3://{bucket}/tables", direct), gated
 
     def empty(self, place: Place) -> None:
         """Delete a seed's bucket, which the endpoint holds in memory."""

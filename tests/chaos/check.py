@@ -121,12 +121,12 @@ def _fence(sink: Place) -> Iterator[str]:
 
 
 def _reports(sink: Place) -> Iterator[str]:
-    """`input = embedded + rejected + unchanged` in the report of every run that came to its end."""
+    """`input = embedded + rejected + unchanged` in the report of every run of the job that came to its end."""
     fs = storage.filesystem(sink.uri, sink.options)
     for path in fs.glob(storage.fs_path(sink.join("_runs/*/report.json"), fs)):
         report = json.loads(fs.cat_file(path))
         if (
-            report["exit_code"] == 0
+            report.get("exit_code") == 0
             and report["input"] != report["embedded"] + report["rejected"] + report["unchanged"]
         ):
             yield f"{path}: {report['input']} != {report['embedded']} + {report['rejected']} + {report['unchanged']}"

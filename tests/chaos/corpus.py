@@ -115,7 +115,7 @@ class Corpus:
         self._write_manifest()
 
     def edit(self, edit: Edit) -> None:
-        """Change the source; `FRAMES` changes nothing here."""
+        """Change the source; what is asked of the job is nothing to it."""
         bad = {key_of(data) for data in self._bad.values()}
         fine = [path for path, data in self.contents.items() if key_of(data) not in bad]
         broken = [path for path in self.contents if path not in fine]
@@ -139,7 +139,7 @@ class Corpus:
                     self._put(path, self._clip())
             case Edit.WIDEN:
                 self.wide = True
-            case Edit.FRAMES:
+            case Edit.FRAMES | Edit.MAINTAIN:
                 pass
         self._write_manifest()
 

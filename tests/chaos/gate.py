@@ -1,7 +1,6 @@
-"""A proxy in front of an S3 endpoint that can hold one chosen write: before the store has it, or before its reply.
+"""The faulty store of `tests.faults`, which can also hold one chosen write, before or after the store has it.
 
-Everything else passes unchanged. It tells log entries of Delta tables from data files by their names, and knows
-nothing else of what it carries.
+It tells log entries of Delta tables from data files by their names, and knows nothing else of what it carries.
 """
 
 import asyncio
@@ -9,14 +8,13 @@ import re
 import threading
 from enum import Enum
 
-import aiohttp
 from aiohttp import web
-from yarl import URL
+
+from tests.faults.proxy import FaultyStore
 
 from .scenario import Moment
 
 _KINDS = {"log": re.compile(r"/_delta_log/\d{20}\.json$"), "data": re.compile(r"/language=[^/]*/[^/]*\.parquet$")}
-_PER_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host", "content-length"}
 
 
 class Verdict(Enum):
@@ -47,20 +45,15 @@ class Held:
         return await self._verdict
 
 
-class Gate:
-    """The proxy, in its own thread.
+class Gate(FaultyStore):
+    """A proxy in front of an S3 endpoint, in its own thread; see `FaultyStore` for the faults that come by chance."""
 
-    Args:
-        upstream: address of the store.
-    """
+    _held: list[Held]
 
-    def __init__(self, upstream: str) -> None:
-        self._upstream = upstream
-        self._held: list[Held] = []
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="gate", daemon=True)
-        self._thread.start()
-        self.address = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
+    def __enter__(self) -> "Gate":
+        self._held = []
+        super().__enter__()
+        return self
 
     def hold(self, moment: Moment) -> Held:
         """Hold the write of that kind that comes as number `moment.number` from now on."""
@@ -74,28 +67,6 @@ class Gate:
             held.let(Verdict.PASS)
         self._loop.call_soon_threadsafe(self._held.clear)
 
-    def close(self) -> None:
-        self.forget()
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _start(self) -> str:
-        timeout = aiohttp.ClientTimeout(total=120)
-        self._session = aiohttp.ClientSession(auto_decompress=False, timeout=timeout)
-        app = web.Application(client_max_size=2**30)
-        app.router.add_route("*", "/{path:.*}", self._carry)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=1).start()
-        host, port = self._runner.addresses[0][:2]
-        return f"http://{host}:{port}"
-
-    async def _stop(self) -> None:
-        await self._runner.cleanup()
-        await self._session.close()
-
     def _match(self, request: web.Request) -> Held | None:
         if request.method != "PUT":
             return None
@@ -106,30 +77,17 @@ class Gate:
                 due = held if held.left == 0 else due
         return due
 
-    async def _carry(self, request: web.Request) -> web.StreamResponse:
-        body = await request.read()
+    async def _forward(self, request: web.Request, body: bytes) -> tuple[int, dict[str, str], bytes]:
         held = self._match(request)
-        verdict = Verdict.PASS
-        if held is not None and held.moment.before:
+        if held is None:
+            return await super()._forward(request, body)
+        verdict = await held.arrive() if held.moment.before else Verdict.PASS
+        reply: tuple[int, dict[str, str], bytes] = (503, {}, b"")
+        if verdict is Verdict.PASS:
+            reply = await super()._forward(request, body)
+        held.gone.set()
+        if not held.moment.before:
             verdict = await held.arrive()
-        reply = await self._forward(request, body) if verdict is Verdict.PASS else web.Response(status=503)
-        if held is not None:
-            held.gone.set()
-            if not held.moment.before:
-                verdict = await held.arrive()
         if verdict is Verdict.DROP and request.transport is not None:
             request.transport.abort()
         return reply
-
-    async def _forward(self, request: web.Request, body: bytes) -> web.Response:
-        url = URL(self._upstream + request.raw_path, encoded=True)
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in _PER_HOP}
-        async with self._session.request(
-            request.method, url, headers=headers, data=body or None, allow_redirects=False
-        ) as answer:
-            content = await answer.read()
-            kept = [(name, value) for name, value in answer.headers.items() if name.lower() not in _PER_HOP]
-            reply = web.Response(status=answer.status, body=content, headers=kept)
-            if request.method == "HEAD" and "Content-Length" in answer.headers:
-                reply.headers["Content-Length"] = answer.headers["Content-Length"]
-            return reply

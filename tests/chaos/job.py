@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .cluster import ROOT
@@ -50,19 +50,22 @@ class Job:
 
     Args:
         corpus: its source.
-        sink: where its tables go, as the job sees it.
+        sink: where its tables go.
+        options: storage options by which it reaches both.
         folder: for configuration and logs.
         address: of the Ray cluster.
         lease_s: `sink.lease_s`.
     """
 
-    def __init__(self, corpus: Corpus, sink: Place, folder: Path, address: str, lease_s: float) -> None:
+    def __init__(
+        self, corpus: Corpus, sink: Place, options: Mapping[str, str], folder: Path, address: str, lease_s: float
+    ) -> None:
         self._folder = folder
         self.frames = corpus.scenario.frames
         self._drivers: list[Driver] = []
         self._conf = folder / "conf.yaml"
         scenario = corpus.scenario
-        source = {"uri": corpus.uri, "storage": dict(corpus.place.options)}
+        source = {"uri": corpus.uri, "storage": dict(options)}
         if not scenario.manifest:
             source["language"] = "path:{language}/"
         conf = {
@@ -72,7 +75,7 @@ class Job:
             "plan": {"unit_utterances": scenario.unit_utterances},
             "sink": {
                 "uri": sink.uri,
-                "storage": dict(sink.options),
+                "storage": dict(options),
                 "commit_files": scenario.commit_files,
                 "max_reject_fraction": 1.0,
                 "lease_s": lease_s,
@@ -83,10 +86,17 @@ class Job:
     def start(self, where: str = "") -> Driver:
         """Start a run; `where` names the machine that it believes to be on, this one unless given."""
         module = ["tests.chaos.elsewhere", where] if where else ["jobs.embed"]
-        command = [sys.executable, "-m", *module, str(self._conf), f"sink.frames={str(self.frames).lower()}"]
-        driver = Driver(command, self._folder / f"run{len(self._drivers) + 1:02d}.log")
-        self._drivers.append(driver)
-        return driver
+        return self._start(*module, str(self._conf), f"sink.frames={str(self.frames).lower()}")
+
+    def maintain(self, action: str) -> Driver:
+        """Start maintenance of the tables, which leaves nothing for the sake of readers."""
+        given = [f"maintain.action={action}", "maintain.dry_run=false", "maintain.retention_h=0"]
+        return self._start("jobs.maintain", str(self._conf), *given)
+
+    def _start(self, *module: str) -> Driver:
+        log = self._folder / f"run{len(self._drivers) + 1:02d}.log"
+        self._drivers.append(Driver([sys.executable, "-m", *module], log))
+        return self._drivers[-1]
 
     def stop(self) -> None:
         """Kill what still runs."""

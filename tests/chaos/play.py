@@ -13,12 +13,13 @@ from .cluster import ENCODER, WORKERS
 from .corpus import Corpus
 from .gate import Held, Verdict
 from .job import Driver, Job
-from .scenario import Act, Edit, Fault, Moment, Scenario
+from .scenario import ROUGH, Act, Edit, Fault, Moment, Scenario
 from .watch import Watch
 
 LEASE_S = 3.0  # for those elsewhere; here the kernel tells whether a holder lives
 ATTEMPTS = 6  # until a run that nothing strikes must have ended with 0
 DONE, HELD, INTERRUPTED = int(ExitCode.DONE), int(ExitCode.TABLE_HELD), int(ExitCode.INTERRUPTED)
+NO_TABLES = int(ExitCode.USER_ERROR)  # of maintenance
 KILLED, TERMINATED = -signal.SIGKILL, -signal.SIGTERM
 
 
@@ -51,29 +52,37 @@ class Play:
         self._scenario = scenario
         self._folder: Path = bench.folder / f"seed{scenario.seed}"
         self._folder.mkdir()
-        source, self._sink, self._seen = bench.places(scenario.seed, on_s3=scenario.on_s3)
+        source, self._sink, options = bench.places(scenario.seed, on_s3=scenario.on_s3)
         self._corpus = Corpus(source, scenario)
-        self._job = Job(self._corpus, self._sink, self._folder, bench.cluster.address, LEASE_S)
+        self._job = Job(self._corpus, self._sink, options, self._folder, bench.cluster.address, LEASE_S)
         self._outcome = Outcome()
 
     def run(self) -> Outcome:
         started = time.monotonic()
         try:
+            self._bench.gate.faults = ROUGH if self._scenario.rough else {}
             for act in self._scenario.acts:
                 for edit in act.edits:
-                    self._corpus.edit(edit)
-                    self._job.frames |= edit is Edit.FRAMES
+                    self._edit(edit)
                 self._play(act)
                 self._bench.gate.forget()
                 self._bench.cluster.mend()
+            self._bench.gate.faults = {}
             if self._settle():
                 findings = self._outcome.findings
-                check_tables(findings, self._corpus, self._seen, self._bench.reference, frames=self._job.frames)
+                check_tables(findings, self._corpus, self._sink, self._bench.reference, frames=self._job.frames)
         finally:
             self._job.stop()
-            self._bench.empty(self._seen)
+            self._bench.empty(self._sink)
         self._outcome.seconds = time.monotonic() - started
         return self._outcome
+
+    def _edit(self, edit: Edit) -> None:
+        if edit is Edit.MAINTAIN:
+            for action in ("compact", "vacuum"):  # 2: the run before this one has not come to make tables
+                self._ended(action, self._job.maintain(action), {DONE, HELD, NO_TABLES})
+        self._job.frames |= edit is Edit.FRAMES
+        self._corpus.edit(edit)
 
     def _play(self, act: Act) -> None:
         watch = self._watch(act.moment)
@@ -101,9 +110,17 @@ class Play:
             case Fault.INTERRUPT:
                 driver.send(signal.SIGTERM)
                 watch.let(Verdict.PASS)
-                self._ended(act.fault, driver, {DONE, INTERRUPTED, TERMINATED})
+                early = (
+                    {TERMINATED, signal.SIGTERM} if act.moment.kind == "start" else set[int]()
+                )  # the latter is Ray's
+                self._ended(act.fault, driver, {DONE, INTERRUPTED} | early)
             case Fault.SECOND:
                 self._second(act, driver, watch)
+            case Fault.COMPACT | Fault.VACUUM:
+                maintenance = self._job.maintain(act.fault.name.lower())
+                watch.let(Verdict.PASS)
+                self._ended(act.fault, maintenance, {DONE, HELD, NO_TABLES})
+                self._ended("the run beside it", driver, {DONE, HELD})
             case Fault.PAUSE:
                 self._pause(act, driver, watch)
             case Fault.BREAK | Fault.REFUSE:

@@ -18,6 +18,8 @@ class Fault(StrEnum):
     KILL_NODE = "kill a node"
     INTERRUPT = "interrupt the driver"
     SECOND = "start a second driver"
+    COMPACT = "compact the tables beside the run"
+    VACUUM = "vacuum the tables beside the run"
     PAUSE = "pause the driver until another has taken over and ended"
     # Only where writes pass the gate:
     BREAK = "break the connection"  # after the store has the write, its reply is lost
@@ -30,7 +32,7 @@ class Fault(StrEnum):
 
 
 class Edit(StrEnum):
-    """How the corpus changes before a run."""
+    """How the corpus, or what is asked of the job, changes before a run."""
 
     ADD = "add"
     CHANGE = "change"
@@ -38,7 +40,14 @@ class Edit(StrEnum):
     BREAK = "break"
     MEND = "mend"
     WIDEN = "widen"  # a new column in the manifest
+    MAINTAIN = "maintain"  # small files merged, and what the tables no longer need deleted
     FRAMES = "frames"  # this run and all later ones keep frames too
+
+
+ROUGH = {"*": {"slow_down": 0.02, "reset": 0.01}, "get": {"slow_down": 0.02, "cut": 0.02}}
+ROUGH |= {kind: {"slow_down": 0.02, "lost_reply": 0.02} for kind in ("put", "commit")}
+"""Faults of a rough store, by kind of request, and how probable they are. No corrupt bodies: those of audio are found,
+but nothing in a Delta log protects its entries once they have left the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +99,19 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Everything that a seed decides."""
+    """Everything that a seed decides.
+
+    Args:
+        seed: its number.
+        on_s3: source and tables lie on the S3 endpoint, else in local folders.
+        manifest: the source is a manifest with ids and text, else a folder.
+        num_utterances: good ones at the beginning.
+        unit_utterances: `plan.unit_utterances`.
+        commit_files: `sink.commit_files`.
+        frames: `sink.frames` from the beginning.
+        rough: the store fails by chance, see `ROUGH`, until the faults are over.
+        acts: the runs.
+    """
 
     seed: int
     on_s3: bool
@@ -99,12 +120,14 @@ class Scenario:
     unit_utterances: int
     commit_files: int
     frames: bool
+    rough: bool
     acts: tuple[Act, ...]
 
     def __str__(self) -> str:
         source = f"{'manifest' if self.manifest else 'folder'} of {self.num_utterances}"
         source += " on S3" if self.on_s3 else " on local files"
         sizes = f"{self.unit_utterances} a unit, {self.commit_files} files a commit{', frames' if self.frames else ''}"
+        sizes += ", a rough store" if self.rough else ""
         return f"seed {self.seed}: {source}, {sizes}: {' '.join(map(str, self.acts))}"
 
 
@@ -121,6 +144,7 @@ def scenario(seed: int) -> Scenario:
         unit_utterances=draw.randint(2, 5),
         commit_files=draw.randint(1, 3),
         frames=draw.random() < 0.25,
+        rough=on_s3 and draw.random() < 0.4,
         acts=tuple(_act(draw, number, on_s3, manifest) for number in range(num_acts)),
     )
 
@@ -145,5 +169,5 @@ def _moment(draw: random.Random, fault: Fault, on_s3: bool, *, is_first: bool) -
 
 def _edits(draw: random.Random, manifest: bool) -> tuple[Edit, ...]:
     """Some, of which the first gives the run something to do."""
-    others = [Edit.REMOVE, Edit.BREAK, Edit.MEND, Edit.FRAMES, *([Edit.WIDEN] * manifest)]
+    others = [Edit.REMOVE, Edit.BREAK, Edit.MEND, Edit.MAINTAIN, Edit.FRAMES, *([Edit.WIDEN] * manifest)]
     return (draw.choice([Edit.ADD, Edit.CHANGE]), *draw.sample(others, draw.randint(0, 2)))

@@ -94,6 +94,7 @@ def test_interrupt_stops_between_commits_and_the_next_run_need_not_wait(
     conf, sink, driver = running
     assert jobs.kill(driver, sent) == ExitCode.INTERRUPTED
     assert jobs.report(sink)["status"] == "interrupted"
+    assert "Traceback" not in (sink.parent / "log").read_text(), "Ray Data is left in the middle, and says so"
     done = jobs.run(conf)
     assert done.returncode == ExitCode.DONE, done.stderr
     assert_each_once(sink, clean)

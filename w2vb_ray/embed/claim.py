@@ -210,10 +210,7 @@ class Claim:
                 for commit in table.delta.history()
                 if commit.get("w2vb.kind") == "batch" and commit["w2vb.number"] == unconfirmed
             )
-            number = self.next_number()
-            table.delta.restore(version - 1, commit_properties=self.properties("undo", number, confirmed))
-            table.reload()
-            self._note(table, number)
+            self._commit(table, "undo", self.next_number(), partial(table.restore, version - 1), confirmed)
 
     def _create(self, table: Table, layout: Layout) -> bool:
         """Create a table; False when another run did meanwhile."""
@@ -237,10 +234,14 @@ class Claim:
 
     def _follow(self, table: Table) -> None:
         """Claim a table beside `utterances`, which this run holds."""
-        error = None
+        utterances, error = self._tables[UTTERANCES], None
         # A paused driver may slip a last commit in between: it costs a retry, and its twin can no longer follow.
         for _ in range(_ATTEMPTS):
             table.reload()
+            # In this order: who overtakes this run after the second look claims `table` after this run, or refuses it.
+            utterances.reload()
+            if number_of(utterances, SCOPE) != self._own[UTTERANCES]:
+                raise self._lost(utterances)
             error = self._try_commit(table, "claim", self.next_number(), partial(table.append, []))
             if error is None:
                 return

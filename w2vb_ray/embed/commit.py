@@ -12,7 +12,6 @@ from w2vb_ray.embed.plan import Plan
 from w2vb_ray.embed.rewrite import rewrite
 from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, DataFile, Table, add_action, remove_action
 from w2vb_ray.embed.write import WriteTask
-from w2vb_ray.errors import W2vbError
 
 
 class Waiting:
@@ -99,12 +98,8 @@ class Committer:
         if not by_file:
             return []
         table = self._tables[name]
+        table.check_live(by_file.keys())
         live = {file.path: file for file in table.files()}
-        if not by_file.keys() <= live.keys():
-            raise W2vbError(
-                f"something else rewrote files of {table.uri} since this run planned, so the rows that it replaces are "
-                "not where they were; run the same command again"
-            )
         actions: Actions = []
         for path, gone in by_file.items():
             old = live[path]

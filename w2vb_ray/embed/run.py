@@ -5,8 +5,8 @@ open tables, who holds them? does the store fence? ─ list the source ─ plan 
 """
 
 import time
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -190,11 +190,15 @@ class EmbedRun:
         return self._finish(code, plan, committer)
 
     def _stream(
-        self, plan: Plan, committer: Committer, rounds: Rounds, descriptors: Iterable[Descriptor | None]
+        self, plan: Plan, committer: Committer, rounds: Rounds, descriptors: Generator[Descriptor | None]
     ) -> bool:
         """Commit descriptors as they come. True when the person at the keyboard asked to stop."""
         waiting = Waiting(self.config.sink)
-        with interrupt.deferred() as stop, EmbedProgress(self.console, sum(plan.unit_s), plan.num_planned) as progress:
+        with (
+            interrupt.deferred() as stop,
+            EmbedProgress(self.console, sum(plan.unit_s), plan.num_planned) as progress,
+            closing(descriptors),
+        ):
             try:
                 for descriptor in descriptors:
                     if descriptor is not None:

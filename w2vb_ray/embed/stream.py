@@ -3,9 +3,10 @@
 A stream that loses what it cannot replace, and units that it gave up, are followed by another one (see `rounds`).
 """
 
+import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -39,7 +40,7 @@ class _End:
 
 def stream(
     rounds: Rounds, watchdog: Watchdog, build: Callable[[Sequence[tuple[int, pa.Table]]], Dataset], say: Say
-) -> Iterator[Descriptor | None]:
+) -> Generator[Descriptor | None]:
     """Descriptors of all rounds, and None between them.
 
     Args:
@@ -74,10 +75,11 @@ def stream(
             raise loss or ClusterError("units go into the cluster and do not come out; look at Ray's logs on the nodes")
 
 
-def descriptors(dataset: Dataset, tick_s: float = 0.5) -> Iterator[Descriptor | None]:
+def descriptors(dataset: Dataset, tick_s: float = 0.5) -> Generator[Descriptor | None]:
     """Rows of a dataset as they stream out, and None whenever `tick_s` pass without one.
 
-    The dataset runs in its own thread; an exception in it is raised here.
+    The dataset runs in its own thread; an exception in it is raised here. Whoever stops before the end leaves that
+    thread behind, until the process ends.
     """
     results: queue.Queue[dict[str, Any] | _End] = queue.Queue()
 
@@ -92,14 +94,19 @@ def descriptors(dataset: Dataset, tick_s: float = 0.5) -> Iterator[Descriptor | 
         results.put(_End(error))
 
     threading.Thread(target=consume, name="descriptors", daemon=True).start()
-    while True:
-        try:
-            item = results.get(timeout=tick_s)
-        except queue.Empty:
-            yield None
-            continue
-        if isinstance(item, _End):
-            if item.error is not None:
-                raise item.error
-            return
-        yield item
+    try:
+        while True:
+            try:
+                item = results.get(timeout=tick_s)
+            except queue.Empty:
+                yield None
+                continue
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item
+    except GeneratorExit:
+        # It finds Ray gone under it, which is how this run wants it, and would print a page about that.
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        raise

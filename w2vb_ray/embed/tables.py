@@ -4,7 +4,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 
 from w2vb_ray import schema, storage
-from w2vb_ray.errors import SinkError
+from w2vb_ray.errors import SinkError, W2vbError
 
 UTTERANCES, FRAMES, REJECTS = "utterances", "frames", "rejects"
 PARTITION = ["language"]
@@ -110,11 +110,22 @@ class Table:
         self._loaded().alter.add_columns(added, commit_properties=commit)
 
     def append(self, actions: list[AddAction | RemoveAction], commit: CommitProperties) -> None:
-        """One transaction. Raises delta-rs's CommitFailedError when another commit of the same scope came between."""
+        """One transaction.
+
+        Raises:
+            CommitFailedError: delta-rs's, when another commit of the same scope came between.
+            W2vbError: a file that it takes out is not there, so its rows are in another one now.
+        """
         delta = self._loaded()
+        if removed := {action.path for action in actions if isinstance(action, RemoveAction)}:
+            self.check_live(removed)  # delta-rs looks only at what came after the snapshot
         delta.create_write_transaction(
             actions, mode="append", schema=delta.schema(), partition_by=PARTITION, commit_properties=commit
         )
+
+    def restore(self, version: int, commit: CommitProperties) -> None:
+        """Make the rows those of an earlier version, with a new commit."""
+        self._loaded().restore(version, commit_properties=commit)
 
     def files(self) -> list[DataFile]:
         """The live files of the snapshot."""
@@ -131,6 +142,14 @@ class Table:
                 strict=True,
             )
         ]
+
+    def check_live(self, paths: Set[str]) -> None:
+        """Raise W2vbError when a file is not, or no longer, part of the snapshot."""
+        if not paths <= {file.path for file in self.files()}:
+            raise W2vbError(
+                f"something else rewrote files of {self.uri} since this run planned, so the rows that it replaces are "
+                "not where they were; run the same command again"
+            )
 
     def num_rows(self) -> int:
         """Live rows of the snapshot, from the log alone."""

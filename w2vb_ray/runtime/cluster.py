@@ -10,6 +10,7 @@ import ray
 
 from w2vb_ray.config.sections import ClusterSection, EncoderSection
 from w2vb_ray.errors import ClusterError
+from w2vb_ray.runtime import interrupt
 
 RESERVED_CPUS = 2  # for reading and writing beside the encoders
 UNITS_PER_ENCODER = 2  # below which another encoder on CPUs is not worth loading the model once more
@@ -45,6 +46,7 @@ class Node:
     memory_bytes: float
 
 
+@interrupt.kept()  # Ray's own handler of SIGTERM leaves with 15
 def connect(section: ClusterSection) -> None:
     """Start or join Ray.
 

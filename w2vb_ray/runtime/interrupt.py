@@ -15,6 +15,20 @@ def raise_on_terminate() -> None:
 
 
 @contextmanager
+def kept() -> Generator[None]:
+    """Somebody else sets handlers inside the block; after it they are what they were before it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def deferred() -> Generator[threading.Event]:
     """Inside the block the first signal only sets the event; a second one interrupts at once.
 

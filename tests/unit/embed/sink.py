@@ -30,7 +30,7 @@ class Died(BaseException):
 
 
 class ScriptedTable(Table):
-    """A table whose appends fail as scripted: `lose` the reply, `refuse`, `die`, or call something before."""
+    """A table whose writes fail as scripted: `lose` the reply, `refuse`, `die`, or call something before."""
 
     def __init__(self, *arguments):
         self.script = []
@@ -39,6 +39,12 @@ class ScriptedTable(Table):
 
     def append(self, actions, commit):
         self.num_appends += 1
+        self._write(lambda: super(ScriptedTable, self).append(actions, commit))
+
+    def restore(self, version, commit):
+        self._write(lambda: super(ScriptedTable, self).restore(version, commit))
+
+    def _write(self, write):
         step = self.script.pop(0) if self.script else None
         if callable(step):
             step()
@@ -46,7 +52,7 @@ class ScriptedTable(Table):
             raise OSError("the store is away")
         if step == "die":
             raise Died
-        super().append(actions, commit)
+        write()
         if step == "lose":
             raise OSError("connection reset")
 

@@ -12,6 +12,7 @@ from w2vb_ray.errors import TableHeld, W2vbError
 
 from .sink import (
     DEAD,
+    ELSEWHERE,
     LAYOUTS,
     WIDER,
     Died,
@@ -20,6 +21,27 @@ from .sink import (
     log,
     open_tables,
 )
+
+
+def test_a_run_that_was_overtaken_before_it_held_every_table_takes_none_back(driver):
+    slow, quick = driver("slow", lease_s=0.0), driver("quick")
+    slow.claim._holder = quick.claim._holder = ELSEWHERE.to_json()
+    assert driver("first", DEAD).hold()
+    for run in (slow, quick):
+        for table in run.tables.values():
+            table.reload()
+
+    def overtake():
+        quick.tables[UTTERANCES].reload()
+        assert quick.hold()
+        quick.commit(["x"], ["r"])
+
+    slow.tables[REJECTS].script = [overtake]  # between its claim in `utterances` and that in `rejects`
+    with pytest.raises(TableHeld, match="quick"):
+        slow.hold()
+    quick.commit(["y"], ["s"])
+    assert (held_by(driver.folder), held_by(driver.folder, REJECTS)) == (["x", "y"], ["r", "s"])
+
 
 # Lost replies, stores that are away for a moment, crashes
 
@@ -162,6 +184,18 @@ def test_undoing_brings_back_what_the_half_batch_took_out(driver, zombie):
     assert held_by(driver.folder, REJECTS) == ["r"]
 
 
+@pytest.mark.parametrize("fault", ["refuse", "lose"])
+def test_undoing_survives_what_every_commit_does(driver, zombie, fault):
+    zombie.commit(["w"], ["wr"], ["wf"])
+    dies(zombie, at=UTTERANCES)
+    run_b = driver("b")
+    run_b.tables[REJECTS].script = [None, fault]  # its claim, then the undo
+    assert run_b.hold()
+    run_b.commit(["x"], ["xr"], ["xf"])
+    assert [held_by(driver.folder, name) for name in (UTTERANCES, REJECTS)] == [["w", "x"], ["wr", "xr"]]
+    assert [kind for run_id, kind, _ in log(driver.folder, REJECTS) if run_id == "b"] == ["claim", "undo", "batch"]
+
+
 def test_the_one_that_undoes_may_die_too(driver, zombie):
     zombie.commit(["w"], ["wr"], ["wf"])
     dies(zombie, at=UTTERANCES)
@@ -187,6 +221,20 @@ def test_undoing_leaves_other_peoples_commits_alone(driver, zombie):
     assert run_b.claim.has_unconfirmed()
     assert run_b.hold()
     assert (held_by(driver.folder), held_by(driver.folder, REJECTS)) == (["w"], ["wr"])
+
+
+def test_rows_that_another_tool_moves_meanwhile_are_not_doubled(driver, run_a):
+    run_a.commit(["old"])
+
+    def compact():
+        table = Table(UTTERANCES, str(driver.folder), {})
+        moved = [remove_action(data_file("old")), add_action(data_file("compacted"))]
+        table.append(moved, CommitProperties(custom_metadata={"tool": "other"}))
+
+    run_a.tables[UTTERANCES].script = [compact]
+    with pytest.raises(W2vbError, match="something else rewrote files"):
+        run_a.claim.commit_batch({UTTERANCES: [remove_action(data_file("old")), add_action(data_file("new"))]})
+    assert held_by(driver.folder) == ["compacted"]
 
 
 # Numbers and leases

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from w2vb_ray.runtime.interrupt import deferred, raise_on_terminate
+from w2vb_ray.runtime.interrupt import deferred, kept, raise_on_terminate
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -32,6 +32,16 @@ def test_the_second_one_interrupts_at_once(first, second):
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(second)
         assert requested.is_set()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_who_else_sets_handlers_does_not_keep_them(number):
+    raise_on_terminate()
+    with kept():
+        signal.signal(number, signal.SIG_IGN)
+        signal.raise_signal(number)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
 
 
 def test_after_the_block_signals_do_what_they_did_before():
