@@ -10,7 +10,7 @@ import pytest
 from s3fs import S3FileSystem
 
 from w2vb_ray import schema
-from w2vb_ray.audio import ranges
+from w2vb_ray.audio import fetch
 from w2vb_ray.audio.decode import decode
 from w2vb_ray.config.sections import AudioSection, SourceSection
 from w2vb_ray.embed.read import read_unit
@@ -111,7 +111,7 @@ def test_answers_that_are_cut_short_are_never_taken(
     """s3fs hands a short body of a range on in silence."""
     section = SourceSection(uri=f"s3://{bucket}/{place}", storage=settings)
     unit = unit_of(section)
-    monkeypatch.setattr(ranges, "BACKOFF_S", (0.0, 0.0))
+    monkeypatch.setattr(fetch, "BACKOFF_S", 0.0)
     cut = {"left": 2}
     original = S3FileSystem._cat_file
 

@@ -17,7 +17,7 @@ def test_the_one_recording_that_kills_workers_is_found_and_rejected(tmp_path: Pa
         manifest = jobs.write_manifest(tmp_path / "manifest.tsv", rows)
         more = "  max_reject_fraction: 0.05\nplan: {unit_utterances: 8}\n"
         conf = jobs.write_conf(tmp_path / "conf.yaml", manifest, tmp_path / "sink", more)
-        done = jobs.run(conf)
+        done = jobs.run(conf, f"source.allowed_uris=[{deadly.uri}]")
     assert done.returncode == ExitCode.DONE, done.stderr
     (reject,) = jobs.table(tmp_path / "sink", "rejects").to_pylist()
     assert (reject["utterance_id"], reject["reason"]) == ("u17", "worker_crash")
