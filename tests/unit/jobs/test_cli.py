@@ -82,6 +82,7 @@ def outcome(monkeypatch, capsys):
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", sys.stdout)
             patch.setattr(sys, "stderr", sys.stderr)
+            patch.setenv("RAY_ENABLE_AUTO_CONNECT", "0")  # a job sets it for its own process, which is this one here
             code = cli.job_main(main)
         return code, capsys.readouterr().err
 
