@@ -32,6 +32,9 @@ COVERED = {
     "make test": "test_make_has_the_command and .ci/run",
     "make lint": "test_make_has_the_command and .ci/run",
     "make bench": "test_make_has_the_command and test_benchmark_embed.py",
+    'make chaos SEEDS="1 2 3"': "test_make_has_the_command and test_chaos.py",
+    "make simulate SEEDS=1-1000": "test_make_has_the_command and test_interleavings.py",
+    "python -m benchmarks.plan --rows 100000 1000000 10000000": "test_benchmark_plan.py",
     "source .venv/bin/activate": "comes with every venv",
     "python -m jobs.embed speech.yaml": "test_the_first_config_of_ones_own",
     PRINT_CONFIG: "test_print_config",
@@ -107,12 +110,12 @@ def test_a_second_run_has_nothing_to_do(demo):
         assert line in done.stdout
 
 
-@pytest.mark.parametrize("verb", ["test", "lint", "bench"])
+@pytest.mark.parametrize("verb", ["test", "lint", "bench", "chaos", "simulate"])
 def test_make_has_the_command(verb):
     done = run(["make", "-n", "-o", f"{sys.prefix}/.installed-test", verb, f"VENV={sys.prefix}"])
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{sys.prefix}/bin/"), "the environment is not taken as ready"
-    assert verb == "bench" or f"\nmake {verb}\n" in (ROOT / ".ci/run").read_text(encoding="utf-8")
+    assert verb not in ("test", "lint") or f"\nmake {verb}\n" in (ROOT / ".ci/run").read_text(encoding="utf-8")
 
 
 def test_ci_ends_with_the_tests():
