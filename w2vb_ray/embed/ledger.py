@@ -47,9 +47,10 @@ class Standing:
 
     Args:
         refused: units that are not tried again.
-        num_deaths: workers that died at a unit, those that hung included.
-        num_hung: of them, those that were ended because nothing moved.
+        num_deaths: workers that died at a unit, of whatever cause.
+        num_hung: workers that were ended because nothing moved.
         overdue: where nothing has moved for too long.
+        quiet_s: how long nobody has begun, moved or ended anything.
         error: what a stage has to say to the person at the keyboard; Ray would only hand over its text.
     """
 
@@ -57,6 +58,7 @@ class Standing:
     num_deaths: int = 0
     num_hung: int = 0
     overdue: list[Place] = field(default_factory=list[Place])
+    quiet_s: float = 0.0
     error: UserError | None = None
 
 
@@ -90,6 +92,7 @@ class Ledger:
         self._alive: dict[Place, float] = {}
         self._refused: dict[int, Refusal] = {}
         self._num_deaths = self._num_hung = 0
+        self._moved = clock()
         self._error: UserError | None = None
 
     def begin(self, stage: str, units: Sequence[int], place: Place) -> list[int]:
@@ -106,7 +109,8 @@ class Ledger:
         if len(attempts) >= MAX_DEATHS and self._costs_too_much(attempts):
             self._refused[unit] = Refusal(stage, len(attempts))
             return False
-        attempt = _Attempt(place, self._clock())
+        self._moved = self._clock()
+        attempt = _Attempt(place, self._moved)
         attempts.append(attempt)
         self._at_work[stage, unit] = attempt
         return True
@@ -119,12 +123,13 @@ class Ledger:
     def beat(self, stage: str, units: Sequence[int], place: Place) -> None:
         """Something moved."""
         for attempt in self._attempts_at(stage, units, place):
-            attempt.seen = self._clock()
+            attempt.seen = self._moved = self._clock()
 
     def end(self, stage: str, units: Sequence[int], place: Place) -> None:
         """The work on units is done."""
         for attempt in self._attempts_at(stage, units, place):
             attempt.ended = True
+            self._moved = self._clock()
         for unit in units:
             if (attempt := self._at_work.get((stage, unit))) is not None and attempt.ended:
                 del self._at_work[stage, unit]
@@ -155,4 +160,5 @@ class Ledger:
         for place in silent:
             del self._alive[place]  # most of them are just gone
         overdue = list(dict.fromkeys([*(attempt.place for attempt in late), *silent]))
-        return Standing(dict(self._refused), self._num_deaths, self._num_hung, overdue, self._error)
+        quiet_s = now - self._moved
+        return Standing(dict(self._refused), self._num_deaths, self._num_hung, overdue, quiet_s, self._error)

@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import pyarrow as pa
 import ray.data
@@ -14,9 +14,9 @@ from w2vb_ray import schema
 from w2vb_ray.config.embed import EmbedConfig
 from w2vb_ray.embed.encode import EncodeUnits
 from w2vb_ray.embed.read import read_units
+from w2vb_ray.embed.stream import Abandonable
 from w2vb_ray.embed.watch import Watchdog
 from w2vb_ray.embed.write import WriteTask, write_units
-from w2vb_ray.runtime.cluster import EncoderPool
 
 Stage = Callable[[pa.Table], pa.Table]  # with its keyword arguments filled in by Ray
 
@@ -33,13 +33,12 @@ ENCODER_ENVIRONMENT = {"GOMP_SPINCOUNT": "3000", "THP_MEM_ALLOC_ENABLE": "1"}
 RETRIES = 16
 
 
-def build(
-    units: Sequence[tuple[int, pa.Table]], config: EmbedConfig, pool: EncoderPool, task: WriteTask, watchdog: Watchdog
-) -> Dataset:
+def build(units: Sequence[tuple[int, pa.Table]], config: EmbedConfig, task: WriteTask, watchdog: Watchdog) -> Dataset:
     """Units -> read -> encode -> write. A new stage is one new call here.
 
     One row is one unit in every stage, so `batch_size=1` hands over whole units and nothing is split or glued.
     """
+    pool = watchdog.pool
     return (
         ray.data.from_arrow([schema.pack(rows, unit) for unit, rows in units])
         .map_batches(
@@ -84,6 +83,7 @@ def build(
 def configure() -> None:
     """Ray Data settings of a run, in this process."""
     context = DataContext.get_current()
+    context.custom_execution_callback_classes = [cast(Any, Abandonable)]
     context.enable_progress_bars = False  # the run shows its own, in audio-hours
     context.execution_options.preserve_order = False
     context.max_consecutive_actor_init_deaths = 3  # Ray does not start an encoder again that died while it loaded

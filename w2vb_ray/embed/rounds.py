@@ -36,7 +36,7 @@ class Retries:
 
     Args:
         worker_deaths: workers that died at a unit, of whatever cause.
-        hung_workers: of them, those that were ended because nothing moved.
+        hung_workers: workers that were ended because nothing moved.
         units_split: units that were cut in search of one recording.
         rounds: streams after the first.
     """

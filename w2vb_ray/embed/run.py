@@ -171,8 +171,8 @@ class EmbedRun:
         self._folder.write_config(self.config)
         pipeline.configure()
         try:
-            watchdog = Watchdog(self.config.cluster.unit_timeout_s)
-            build = partial(pipeline.build, config=self.config, pool=pool, task=task, watchdog=watchdog)
+            watchdog = Watchdog(self.config.cluster.unit_timeout_s, pool)
+            build = partial(pipeline.build, config=self.config, task=task, watchdog=watchdog)
             interrupted = self._stream(plan, committer, rounds, stream(rounds, watchdog, build, self._say))
         except BaseException:
             self._claim.release_quietly()

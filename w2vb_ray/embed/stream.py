@@ -18,10 +18,35 @@ from ray.exceptions import RayActorError, RayError, RayTaskError, UserCodeExcept
 from w2vb_ray.embed.rounds import Rounds
 from w2vb_ray.embed.tables import first_line
 from w2vb_ray.embed.watch import Watchdog
-from w2vb_ray.errors import ClusterError
+from w2vb_ray.errors import ClusterError, W2vbError
 
 Descriptor = dict[str, Any]
 Say = Callable[[str], None]
+
+
+class StreamAbandoned(W2vbError):
+    """The stream stood still, and another one can go on."""
+
+
+_abandoned = threading.Event()
+
+
+class Abandonable:
+    """Ray Data's execution callbacks, of which one ends the stream from within: there is no other way from outside."""
+
+    def on_execution_step(self, executor: Any) -> None:
+        """Called at each step of Ray's scheduling loop."""
+        if _abandoned.is_set():
+            raise StreamAbandoned("all stands still, and the nodes that are left do not hold all encoders")
+
+    def before_execution_starts(self, executor: Any) -> None:
+        """Nothing to do."""
+
+    def after_execution_succeeds(self, executor: Any) -> None:
+        """Nothing to do."""
+
+    def after_execution_fails(self, executor: Any, error: Exception) -> None:
+        """Nothing to do."""
 
 
 def is_loss(error: Exception) -> bool:
@@ -30,7 +55,7 @@ def is_loss(error: Exception) -> bool:
         return False
     if isinstance(error, RayTaskError | UserCodeException):
         return False
-    return isinstance(error, RayError | ExecutionTimeoutError)
+    return isinstance(error, RayError | ExecutionTimeoutError | StreamAbandoned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +82,24 @@ def stream(
     while units := rounds.next():
         if rounds.retries.rounds:
             say(rounds.describe())
+        _abandoned.clear()
         loss: Exception | None = None
         try:
             for descriptor in descriptors(build(units)):
                 if descriptor is not None:
                     rounds.came_out(descriptor["units"])
                 rounds.check(watchdog.look())
+                if watchdog.is_starved():
+                    _abandoned.set()
                 yield descriptor
-        except (RayError, ExecutionTimeoutError) as err:
+        except (RayError, ExecutionTimeoutError, StreamAbandoned) as err:
             if not is_loss(err):
                 if (told := watchdog.look(now=True).error) is not None:
                     raise told from err
                 raise
             loss = err
             say(f"the stream broke, and what did not come out of it runs again: {first_line(err)}")
+            watchdog.shrink()
         if not rounds.close(watchdog.look(now=True)):
             raise loss or ClusterError("units go into the cluster and do not come out; look at Ray's logs on the nodes")
 

@@ -23,10 +23,12 @@ from w2vb_ray.embed.holder import started_at
 from w2vb_ray.embed.ledger import Ledger, Place, Standing
 from w2vb_ray.embed.stage import Pulse, Watch, Work
 from w2vb_ray.errors import UserError
+from w2vb_ray.runtime.cluster import EncoderPool, nodes, shrunk
 
 _BEAT_S = 5.0
 _LOOK_S = 15.0
 _ANSWER_TIMEOUT_S = 20.0
+_QUIET_S = 60.0  # a node that is replaced sooner is worth the wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,15 @@ class Watched:
 
 
 class Watchdog:
-    """The driver's side: starts the ledger, looks at it, and ends what hangs.
+    """The driver's side: starts the ledger, looks at it, ends what hangs, and sees whether the encoders still fit.
 
     Args:
         timeout_s: how long a worker may be at a unit without finishing a recording or a micro-batch.
+        pool: the encoders.
     """
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, pool: EncoderPool) -> None:
+        self.pool = pool
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor: Any = ray.remote(_RayLedger)
         # Beside the driver: there is no node whose loss could take the one and leave the other.
@@ -94,6 +98,18 @@ class Watchdog:
     def watched(self, stage: str) -> Watch:
         """What a stage calls its work with."""
         return Watched(self._ledger, stage)
+
+    def shrink(self) -> None:
+        """Make `pool` what the nodes hold that are left."""
+        self.pool = shrunk(self.pool, nodes())
+
+    def is_starved(self) -> bool:
+        """Whether all stands still because the nodes that are left do not hold the encoders.
+
+        Ray starts an encoder again wherever there is room, even on the last CPU that reading and writing need; what is
+        in flight of one that finds no room waits with it.
+        """
+        return self._standing.quiet_s > _QUIET_S and shrunk(self.pool, nodes()).size < self.pool.size
 
     def look(self, *, now: bool = False) -> Standing:
         """The ledger as it is, or as it was a moment ago; whoever is overdue is ended."""

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ray
 
@@ -141,6 +141,17 @@ def fit_pool(
             "cluster.cpus_per_encoder, or add nodes"
         )
     return EncoderPool(size, device, cpus, gpus, cpus, memory_bytes)
+
+
+def shrunk(pool: EncoderPool, offered: Sequence[Node]) -> EncoderPool:
+    """As much of a pool as the nodes hold that are left in the middle of a run, with one CPU beside it.
+
+    Where they hold no encoder at all it stays as it is: nodes that come back will.
+    """
+    places = sum(_places(node, pool.cpus_per_encoder, pool.gpus_per_encoder, pool.memory_bytes) for node in offered)
+    beside = (sum(node.cpus for node in offered) - 1) // pool.cpus_per_encoder
+    size = int(min(pool.size, places, beside))
+    return replace(pool, size=size) if size >= 1 else pool
 
 
 def _default_size(cpus: int, offered: Sequence[Node], memory_bytes: int, task_memory_bytes: int, num_units: int) -> int:

@@ -132,3 +132,17 @@ def test_a_process_that_falls_silent_is_overdue_once_whatever_it_was_doing(ledge
     assert ledger.standing().overdue == [at(1)]
     clock.now = 105.0
     assert ledger.standing().overdue == []
+
+
+def test_quiet_is_the_time_since_anything_moved(ledger, clock):
+    clock.now = 10.0
+    assert ledger.standing().quiet_s == 10.0
+    ledger.begin("read", [1], at(1))
+    clock.now = 25.0
+    ledger.alive(at(1))
+    assert ledger.standing().quiet_s == 15.0, "to be alive is not to move"
+    ledger.beat("read", [1], at(1))
+    clock.now = 30.0
+    assert ledger.standing().quiet_s == 5.0
+    ledger.end("read", [1], at(1))
+    assert ledger.standing().quiet_s == 0.0

@@ -56,6 +56,7 @@ class Streams:
         self.script = list(script)
         self.units = []
         self.standing = Standing()
+        self.num_shrunk = 0
 
     def __call__(self, units):
         self.units.append([unit for unit, _ in units])
@@ -70,6 +71,12 @@ class Streams:
 
     def look(self, *, now=False):
         return self.standing
+
+    def is_starved(self):
+        return False
+
+    def shrink(self):
+        self.num_shrunk += 1
 
 
 def run(streams):
@@ -90,6 +97,7 @@ def test_a_stream_that_breaks_is_followed_by_another_for_what_is_left():
     found, said = run(streams)
     assert found == [[0], [1], [2]]
     assert streams.units == [[0, 1, 2], [1, 2], [1, 2], [2]]
+    assert streams.num_shrunk == 2, "what broke a stream may have taken nodes along"
     assert said[0].startswith("the stream broke, and what did not come out of it runs again: WorkerCrashedError")
     assert said[1].startswith("round 2: 2 units run again")
 

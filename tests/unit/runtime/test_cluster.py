@@ -1,11 +1,12 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from w2vb_ray.config.sections import ClusterSection, EncoderSection
 from w2vb_ray.errors import ClusterError
 from w2vb_ray.runtime import cluster
-from w2vb_ray.runtime.cluster import EncoderPool, Node, fit_pool
+from w2vb_ray.runtime.cluster import EncoderPool, Node, fit_pool, shrunk
 
 GIB = 1024**3
 LAPTOP = Node(cpus=10, gpus=0, memory_bytes=32 * GIB)
@@ -177,3 +178,26 @@ def test_only_alive_nodes_count(monkeypatch):
     ]
     monkeypatch.setattr(cluster.ray, "nodes", lambda: listed)
     assert cluster.nodes() == [Node(4.0, 0.0, 5.0), Node(0.0, 1.0, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("offered", "left", "size"),
+    [
+        ([HEAD, SMALL, SMALL], [HEAD, SMALL, SMALL], 2),
+        ([HEAD, SMALL, SMALL], [HEAD, SMALL], 1),
+        ([HEAD, SMALL, SMALL], [HEAD, LAPTOP], 2),
+        ([HEAD, GPUS, GPU], [HEAD, GPUS], 4),
+        ([HEAD, GPUS, GPU], [HEAD, GPU], 1),
+        ([HEAD, GPUS, GPU], [HEAD, LAPTOP], 5),
+    ],
+    ids=["all", "half", "half, but larger", "some GPUs", "one GPU", "no GPU: it waits"],
+)
+def test_a_pool_shrinks_to_what_is_left_and_waits_where_that_is_nothing(offered, left, size):
+    pool = fit(offered, num_encoders=None if GPU in offered else 2)
+    assert shrunk(pool, left) == replace(pool, size=size)
+
+
+def test_an_encoder_may_not_take_the_last_cpu():
+    two = [Node(cpus=2, gpus=0, memory_bytes=8 * GIB)] * 2
+    pool = fit(two, num_encoders=2, cpus_per_encoder=1)
+    assert shrunk(pool, two[:1]).size == 1
