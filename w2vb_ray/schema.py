@@ -225,3 +225,24 @@ def unpack(packed: pa.Table) -> list[tuple[int, pa.Table]]:
             struct = lists.values.slice(start, end - start)
             units.append((unit, pa.table(struct.flatten(), schema=pa.schema(list(struct.type)))))
     return units
+
+
+def pack_planned(table: pa.Table, unit: int) -> pa.Table:
+    """As `pack`, with the rows as one compressed Arrow stream: all units of a run wait in Ray's object store at once.
+
+    URIs that begin alike make a fifth to a tenth of it.
+    """
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(table)
+    rows = pa.array([stream.getvalue().to_pybytes()], pa.large_binary())
+    return pa.table({"unit": pa.array([unit], pa.int64()), "rows": rows})
+
+
+def unpack_planned(packed: pa.Table) -> list[tuple[int, pa.Table]]:
+    """Inverse of `pack_planned`, for any number of packed rows."""
+    streams = (scalar.as_buffer() for column in packed["rows"].chunks for scalar in column)
+    return [
+        (unit, pa.ipc.open_stream(stream).read_all())
+        for unit, stream in zip(packed["unit"].to_pylist(), streams, strict=True)
+    ]

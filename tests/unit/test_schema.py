@@ -41,27 +41,31 @@ def table(rows, num_chunks=1):
     return pa.concat_tables([whole.slice(0, middle), whole.slice(middle)])
 
 
+PACKINGS = [(schema.pack, schema.unpack), (schema.pack_planned, schema.unpack_planned)]
+
+
+@pytest.mark.parametrize(("pack", "unpack"), PACKINGS)
 @settings(max_examples=40)
 @given(UNITS, st.integers(1, 2), st.data())
-def test_units_come_out_as_they_went_in(units, num_chunks, data):
+def test_units_come_out_as_they_went_in(pack, unpack, units, num_chunks, data):
     packed = pa.concat_tables(
-        [schema.pack(table(rows, num_chunks), number) for number, rows in enumerate(units)]
-        or [schema.pack(table([]), 0).slice(0, 0)]
+        [pack(table(rows, num_chunks), number) for number, rows in enumerate(units)] or [pack(table([]), 0).slice(0, 0)]
     )
     assert packed.num_rows == len(units)
     start = data.draw(st.integers(0, len(units)))
     end = data.draw(st.integers(start, len(units)))
     for cut in (packed.slice(start, end - start), packed.combine_chunks().slice(start, end - start)):
-        unpacked = schema.unpack(cut)
+        unpacked = unpack(cut)
         assert [number for number, _ in unpacked] == list(range(start, end))
         for number, rows in unpacked:
             assert rows.schema.equals(COLUMNS)
             assert rows.to_pylist() == units[number]
 
 
-def test_a_slice_of_a_table_packs_only_its_rows():
+@pytest.mark.parametrize(("pack", "unpack"), PACKINGS)
+def test_a_slice_of_a_table_packs_only_its_rows(pack, unpack):
     rows = table([{"utterance_id": str(i), "waveform": bytes([i])} for i in range(6)]).slice(2, 3)
-    ((number, unpacked),) = schema.unpack(schema.pack(rows, 7))
+    ((number, unpacked),) = unpack(pack(rows, 7))
     assert number == 7
     assert unpacked.to_pylist() == rows.to_pylist()
 
@@ -77,6 +81,14 @@ def test_the_way_between_processes_changes_nothing():
     assert [(number, rows.to_pylist()) for number, rows in schema.unpack(received)] == [
         (number, rows.to_pylist()) for number, rows in schema.unpack(packed)[1:3]
     ]
+
+
+def test_planned_units_are_small():
+    rows = table(
+        [{"utterance_id": f"s3://speech/deu/2026/recording-{i:07d}.flac", "waveform": b""} for i in range(512)]
+    )
+    packed = schema.pack_planned(rows, 0)
+    assert packed.nbytes < rows.nbytes / 4
 
 
 def test_unpacking_copies_no_audio():

@@ -14,6 +14,7 @@ from w2vb_ray import schema
 from w2vb_ray.config.embed import EmbedConfig
 from w2vb_ray.embed.encode import EncodeUnits
 from w2vb_ray.embed.read import read_units
+from w2vb_ray.embed.rounds import Rounds
 from w2vb_ray.embed.stream import Abandonable
 from w2vb_ray.embed.watch import Watchdog
 from w2vb_ray.embed.write import WriteTask, write_units
@@ -33,14 +34,14 @@ ENCODER_ENVIRONMENT = {"GOMP_SPINCOUNT": "3000", "THP_MEM_ALLOC_ENABLE": "1"}
 RETRIES = 16
 
 
-def build(units: Sequence[tuple[int, pa.Table]], config: EmbedConfig, task: WriteTask, watchdog: Watchdog) -> Dataset:
+def build(units: Sequence[int], rounds: Rounds, config: EmbedConfig, task: WriteTask, watchdog: Watchdog) -> Dataset:
     """Units -> read -> encode -> write. A new stage is one new call here.
 
     One row is one unit in every stage, so `batch_size=1` hands over whole units and nothing is split or glued.
     """
     pool = watchdog.pool
     return (
-        ray.data.from_arrow([schema.pack(rows, unit) for unit, rows in units])
+        ray.data.from_arrow([schema.pack_planned(rounds.rows(unit), unit) for unit in units])
         .map_batches(
             cast(Stage, read_units),
             fn_kwargs={"source": config.source, "audio": config.audio, "watch": watchdog.watched("read")},

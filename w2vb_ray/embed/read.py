@@ -37,11 +37,11 @@ DROPPED = (
 
 
 def read_units(packed: pa.Table, source: SourceSection, audio: AudioSection, watch: Watch = unwatched) -> pa.Table:
-    """Packed inventory rows -> packed decoded rows and what they cost; see `schema`."""
+    """Packed planned rows -> packed decoded rows and what they cost; see `schema`."""
 
     def read(packed: pa.Table, pulse: Pulse) -> pa.Table:
         return pa.concat_tables(
-            [_read_packed(unit, rows, source, audio, pulse) for unit, rows in schema.unpack(packed)]
+            [_read_packed(unit, rows, source, audio, pulse) for unit, rows in schema.unpack_planned(packed)]
         )
 
     return watch(packed, read)

@@ -67,11 +67,15 @@ class Rounds:
         self.expected = set(self._open)  # that must come out once each, in the end
         self._num_rounds = self._num_split = 0
 
-    def next(self) -> list[tuple[int, pa.Table]]:
-        """What the next round is to run, in the order of the plan; nothing when all has come out."""
+    def next(self) -> list[int]:
+        """Units that the next round is to run, in the order of the plan; none when all has come out."""
         self._num_rounds += bool(self._open)
         self._out_before = self._num_out
-        return [(unit, self._rows(unit)) for unit in sorted(self._open)]
+        return sorted(self._open)
+
+    def rows(self, unit: int) -> pa.Table:
+        """The utterances of a unit, made when they are asked for."""
+        return self._cut[unit] if unit in self._cut else self._plan.units[unit]
 
     def came_out(self, units: Iterable[int]) -> None:
         """Note units that came out."""
@@ -80,9 +84,6 @@ class Rounds:
     def seconds(self, units: Iterable[int]) -> float:
         """Audio of units, as it was planned."""
         return sum(self._cut_s[unit] if unit in self._cut_s else self._plan.unit_s[unit] for unit in units)
-
-    def _rows(self, unit: int) -> pa.Table:
-        return self._cut[unit] if unit in self._cut else self._plan.units[unit]
 
     @property
     def retries(self) -> Retries:
@@ -140,7 +141,7 @@ class Rounds:
             )
         proven = self._control is not None and self._control not in self._open
         if suspects:
-            self._control = self._add(self._rows(suspects[0]).slice(0, 0), 0.0)
+            self._control = self._add(self.rows(suspects[0]).slice(0, 0), 0.0)
         for unit in suspects:
             self._replace(unit, standing.refused[unit], proven=proven)
         moved = bool(suspects) or self._num_out > self._out_before
@@ -148,7 +149,7 @@ class Rounds:
         return self._num_idle < _MAX_IDLE_ROUNDS and self._num_rounds < _MAX_ROUNDS
 
     def _replace(self, unit: int, refusal: Refusal, *, proven: bool) -> None:
-        rows, seconds = self._rows(unit), self.seconds([unit])
+        rows, seconds = self.rows(unit), self.seconds([unit])
         self._open.remove(unit)
         self.expected.remove(unit)
         pieces = list(_pieces(rows, refusal.stage))

@@ -172,7 +172,7 @@ class EmbedRun:
         pipeline.configure()
         try:
             watchdog = Watchdog(self.config.cluster.unit_timeout_s, pool)
-            build = partial(pipeline.build, config=self.config, task=task, watchdog=watchdog)
+            build = partial(pipeline.build, rounds=rounds, config=self.config, task=task, watchdog=watchdog)
             interrupted = self._stream(plan, committer, rounds, stream(rounds, watchdog, build, self._say))
         except BaseException:
             self._claim.release_quietly()

@@ -64,14 +64,14 @@ class _End:
 
 
 def stream(
-    rounds: Rounds, watchdog: Watchdog, build: Callable[[Sequence[tuple[int, pa.Table]]], Dataset], say: Say
+    rounds: Rounds, watchdog: Watchdog, build: Callable[[Sequence[int]], Dataset], say: Say
 ) -> Generator[Descriptor | None]:
     """Descriptors of all rounds, and None between them.
 
     Args:
         rounds: the units of the run.
         watchdog: looks at the workers.
-        build: units -> the dataset of their descriptors.
+        build: units of `rounds` -> the dataset of their descriptors.
         say: is told about every round after the first.
 
     Raises:

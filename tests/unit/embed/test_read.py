@@ -223,7 +223,9 @@ def test_what_is_not_about_one_recording_is_not_swallowed(store, monkeypatch):
 
 def test_units_stay_apart(store):
     first, second = store("a.wav", wav(noise(0.1))), store("b.wav", wav(noise(0.2)))
-    both = pa.concat_tables([schema.pack(planned([first]), 3), schema.pack(planned([second, first]), 1)])
+    both = pa.concat_tables(
+        [schema.pack_planned(planned([first]), 3), schema.pack_planned(planned([second, first]), 1)]
+    )
     units = schema.unpack(read_units(both, SourceSection(uri="x"), AudioSection()))
     assert [(number, table["utterance_id"].to_pylist()) for number, table in units] == [
         (3, ["a.wav"]),

@@ -37,7 +37,8 @@ class Cluster:
             units = rounds.next()
             if not units:
                 return
-            for number, rows in units:
+            for number in units:
+                rows = rounds.rows(number)
                 todo = rows.filter(rows["reason"].is_null())
                 stage = self.kills(todo["utterance_id"].to_pylist(), todo["audio_uri"].to_pylist())
                 if number in self.refused or stage:
@@ -139,9 +140,9 @@ def test_a_stream_of_dead_workers_is_stopped_on_the_way():
 def test_what_was_lost_without_a_suspect_runs_again_as_it_was():
     _, rounds = rounds_of(utterances(40), 8)
     first = rounds.next()
-    rounds.came_out([first[0][0]])
+    rounds.came_out(first[:1])
     assert rounds.close(Standing())
-    assert [unit for unit, _ in rounds.next()] == [unit for unit, _ in first[1:]]
+    assert rounds.next() == first[1:]
     assert rounds.close(Standing()), "once without any progress"
     rounds.next()
     assert not rounds.close(Standing())
@@ -149,10 +150,10 @@ def test_what_was_lost_without_a_suspect_runs_again_as_it_was():
 
 def test_pieces_keep_the_audio_of_their_unit():
     _, rounds = rounds_of(utterances(64), 64)
-    ((unit, _),) = rounds.next()
+    (unit,) = rounds.next()
     rounds.close(Standing({unit: Refusal("encode", 2)}, 2))
     pieces = rounds.next()
-    assert [rows.num_rows for _, rows in pieces] == [0] + [8] * PIECES
-    assert rounds.seconds(number for number, _ in pieces) == pytest.approx(64 * 0.01)
+    assert [rounds.rows(piece).num_rows for piece in pieces] == [0] + [8] * PIECES
+    assert rounds.seconds(pieces) == pytest.approx(64 * 0.01)
     assert unit not in rounds.expected
     assert rounds.retries == Retries(2, 0, 1, 1)

@@ -59,7 +59,7 @@ class Streams:
         self.num_shrunk = 0
 
     def __call__(self, units):
-        self.units.append([unit for unit, _ in units])
+        self.units.append(list(units))
         return self
 
     def iter_batches(self, **_):
