@@ -58,6 +58,7 @@ def test_a_speaker_is_forgotten_and_stays_away(
     said = run(capsys, *asked, "maintain.dry_run=false")
     assert f"erased: {shown}" in said
     assert "the audio in the source is not touched" in said
+    assert f"\n{half} utterances in " in (folder / "sink/README.md").read_text(encoding="utf-8")
 
     again = jobs.run(conf, sink, "sink.frames=true")
     assert again.returncode == ExitCode.DONE, again.stderr

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table as TextTable
 
 from w2vb_ray.config.maintain import MaintainConfig
+from w2vb_ray.embed.card import write_card
 from w2vb_ray.embed.probe import check_conditional_put
 from w2vb_ray.embed.tables import UTTERANCES, open_tables
 from w2vb_ray.errors import SinkError
@@ -25,7 +26,7 @@ _GROUPS = 50  # shown at most
 
 
 def maintain(config: MaintainConfig, console: Console) -> None:
-    """Do what the config says, show it, and leave a report where something was changed.
+    """Do what the config says, show it, and leave a report, and the card as the tables are now, where something was changed.
 
     Raises:
         SinkError: there are no tables, or the store would not do it.
@@ -63,6 +64,9 @@ def maintain(config: MaintainConfig, console: Console) -> None:
             "wall_s": (datetime.now(UTC) - started).total_seconds(),
         }
         RunFolder(config.sink.uri, config.sink.storage, run_id).write_report({**head, **times, **facts})
+        for table in tables.values():
+            table.reload()
+        write_card(config.sink.uri, config.sink.storage, tables)
 
 
 Shown = tuple[Sequence[str | TextTable], dict[str, Any]]
