@@ -68,14 +68,12 @@ def _measure(store: FaultyStore, name: str, faults: Mapping[Fault, float]) -> di
     started = time.monotonic()
     subprocess.run([*command, *places], cwd=machine.ROOT, check=True, stdout=subprocess.DEVNULL)
     seconds = time.monotonic() - started
-    by_fault = Counter[str]()
-    for (_, fault), count in store.counts.items():
-        by_fault[fault] += count
+    by_fault = {f"{kind}.{fault}": count for (kind, fault), count in sorted(store.counts.items())}
     store.faults = {}
     fs = storage.filesystem(f"s3://{name}")
     (report,) = (json.loads(fs.cat_file(path)) for path in fs.find(name) if path.endswith("report.json"))
     outcome = {key: report[key] for key in ("embedded", "rejected")}
-    return {"store": name, "seconds": seconds, "requests": store.num_requests, "faults": dict(by_fault), **outcome}
+    return {"store": name, "seconds": seconds, "requests": store.num_requests, "faults": by_fault, **outcome}
 
 
 def _show(console: Console, rows: list[dict[str, Any]], num_objects: int) -> None:

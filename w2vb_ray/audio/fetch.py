@@ -19,9 +19,9 @@ from w2vb_ray.audio import s3_object
 from w2vb_ray.audio.s3_object import refuse_large
 from w2vb_ray.errors import AudioRejected, RejectReason
 
-NUM_ATTEMPTS = 5
+NUM_ATTEMPTS = 6
 BACKOFF_S = 0.3  # before the second attempt, at most; doubled each time, and half of it at random
-FIRST_BYTE_S = 2.0  # how long S3 may take to answer; doubled each time, so that a slow store is heard in the end
+FIRST_BYTE_S = 1.0  # how long S3 may take to answer; doubled each time, so that a slow store is heard in the end
 
 TRANSIENT = (OSError, BotoCoreError, ResponseParserError, ClientError, HTTPException)
 """What reading may raise for a while. s3fs translates only errors with an S3 code into `OSError`; connection, payload
@@ -48,7 +48,7 @@ def fetch(
         etag_is_md5: whether an S3 etag that looks like an MD5 is one.
 
     Raises:
-        AudioRejected: `missing`, `too_large`, `empty`, `changed`, or `unreadable` after five attempts.
+        AudioRejected: `missing`, `too_large`, `empty`, `changed`, or `unreadable` after six attempts.
     """
     refuse_large(expected_bytes, max_bytes)
     failure = ""

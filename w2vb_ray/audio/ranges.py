@@ -42,7 +42,7 @@ class Ranges:
         """What was read so far is the planned version.
 
         Raises:
-            AudioRejected: `changed`, `missing`, or `unreadable` after five attempts.
+            AudioRejected: `changed`, `missing`, or `unreadable` after six attempts.
         """
         if self._version:
             self._retry(self._stat)

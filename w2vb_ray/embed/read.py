@@ -5,9 +5,8 @@ because the task has one CPU and a file may crash its decoder.
 """
 
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,16 +117,23 @@ def _recordings(
 
 
 def _ahead(submissions: Iterable[tuple[list[Row], Pending]]) -> Iterator[tuple[list[Row], Pending]]:
-    """Pass submissions on in order, a bounded number of them and of their bytes ahead of the consumer."""
-    waiting: deque[tuple[list[Row], Pending]] = deque()
-    waiting_bytes = 0
+    """Pass submissions on as they are done, a bounded number of them and of their bytes ahead of the consumer.
+
+    A store that hangs holds up one thread; whoever waited for that one in its turn would hold up all.
+    """
+    waiting: dict[Pending, list[Row]] = {}
     for batch, future in submissions:
-        waiting.append((batch, future))
-        waiting_bytes += _num_bytes(batch)
-        while waiting and (len(waiting) >= _FETCH_THREADS or waiting_bytes > _AHEAD_BYTES):
-            waiting_bytes -= _num_bytes(waiting[0][0])
-            yield waiting.popleft()
-    yield from waiting
+        waiting[future] = batch
+        while len(waiting) >= _FETCH_THREADS or sum(map(_num_bytes, waiting.values())) > _AHEAD_BYTES:
+            yield from _done(waiting)
+    while waiting:
+        yield from _done(waiting)
+
+
+def _done(waiting: dict[Pending, list[Row]]) -> Iterator[tuple[list[Row], Pending]]:
+    """Take out what is done, and wait for the first if nothing is."""
+    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+        yield waiting.pop(future), future
 
 
 def _num_bytes(batch: list[Row]) -> int:

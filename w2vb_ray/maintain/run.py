@@ -26,7 +26,7 @@ _GROUPS = 50  # shown at most
 
 
 def maintain(config: MaintainConfig, console: Console) -> None:
-    """Do what the config says, show it, and leave a report, and the card as the tables are now, where something was changed.
+    """Do what the config says and show it. Where something was changed, leave a report, and the card as it is now.
 
     Raises:
         SinkError: there are no tables, or the store would not do it.

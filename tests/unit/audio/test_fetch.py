@@ -80,9 +80,9 @@ def test_another_size_now_is_a_changed_object():
 
 def test_short_reads_are_tried_again():
     assert fetch(Store(b"a", b"ab", a=b"abc"), "/a", expected_bytes=3, max_bytes=9) == b"abc"
-    store = Store(b"a", b"ab", b"", b"abcd", b"a", a=b"abc")
+    store = Store(b"a", b"ab", b"", b"abcd", b"a", b"ab", a=b"abc")
     assert reason_of(store) is RejectReason.UNREADABLE
-    assert store.reads == 5
+    assert store.reads == 6
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,10 @@ def test_short_reads_are_tried_again():
         EndpointConnectionError(endpoint_url="http://store"),
     ],
 )
-def test_failing_reads_are_tried_five_times(error):
-    assert fetch(Store(*[error] * 4, a=b"abc"), "/a", expected_bytes=3, max_bytes=9) == b"abc"
+def test_failing_reads_are_tried_six_times(error):
+    assert fetch(Store(*[error] * 5, a=b"abc"), "/a", expected_bytes=3, max_bytes=9) == b"abc"
     with pytest.raises(AudioRejected, match=type(error).__name__) as caught:
-        fetch(Store(*[error] * 5, a=b"abc"), "/a", expected_bytes=3, max_bytes=9)
+        fetch(Store(*[error] * 6, a=b"abc"), "/a", expected_bytes=3, max_bytes=9)
     assert caught.value.reason is RejectReason.UNREADABLE
 
 

@@ -1,4 +1,5 @@
 import io
+import threading
 import wave
 from collections import Counter
 
@@ -210,6 +211,29 @@ def test_more_recordings_than_threads_each_once(store, fetches, monkeypatch):
     assert fetches == {f"{i}.wav": 1 for i in range(100)}
     for i, found in enumerate(pcm(table)):
         np.testing.assert_array_equal(found, noise(0.1 + 0.01 * (i % 7), seed=i))
+
+
+def test_a_read_that_hangs_holds_up_no_other(store, monkeypatch):
+    others_are_decoded, fetch_one, decode_one = threading.Event(), read._fetch, read.decode
+    num_decoded = 0
+
+    def fetch(row, *more):
+        if row["audio_uri"].endswith("first.wav"):
+            assert others_are_decoded.wait(20)
+        return fetch_one(row, *more)
+
+    def decode(*arguments):
+        nonlocal num_decoded
+        num_decoded += 1
+        if num_decoded == 39:
+            others_are_decoded.set()
+        return decode_one(*arguments)
+
+    monkeypatch.setattr(read, "_fetch", fetch)
+    monkeypatch.setattr(read, "decode", decode)
+    rows = [store(f"{number}.wav", wav(noise(0.1))) for number in range(39)]
+    table = run([store("first.wav", wav(noise(0.1))), *rows])
+    assert table["reason"].null_count == 40
 
 
 def test_what_is_not_about_one_recording_is_not_swallowed(store, monkeypatch):
