@@ -2,8 +2,9 @@
 
 `python -m benchmarks.store [--copies N] [--seed N] [--json FILE]`
 
-The job from S3 into S3, the sample of this repository copied N times, against moto's server through a proxy: once
-clean, once with 5 % of all requests answered by 503, reset, done with the reply lost, or held back for 8 s.
+The job from S3 into S3 with a model of the base size (random weights), the sample of this repository copied N times,
+against moto's server through a proxy: once clean, once with 5 % of all requests answered by 503, reset, done with the
+reply lost, or held back for 8 s.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -22,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
+from benchmarks.models import base_checkpoint
 from tests.faults.proxy import Fault, FaultyStore
 from w2vb_ray import storage
 
@@ -42,7 +45,9 @@ def main() -> None:
         os.environ.update(AWS_ACCESS_KEY_ID="benchmark", AWS_SECRET_ACCESS_KEY="benchmark", AWS_REGION="us-east-1")
         os.environ["AWS_ENDPOINT_URL"] = store.endpoint
         num_objects = _upload(options.copies)
-        rows = [_measure(store, name, faults) for name, faults in (("clean", {}), ("faulty", FAULTS))]
+        with tempfile.TemporaryDirectory(prefix="w2vb-store-") as folder:
+            checkpoint = base_checkpoint(Path(folder))
+            rows = [_measure(store, name, faults, checkpoint) for name, faults in (("clean", {}), ("faulty", FAULTS))]
     server.stop()
     _show(console, rows, num_objects)
     if options.json:
@@ -61,10 +66,10 @@ def _upload(copies: int) -> int:
     return copies * len(clips)
 
 
-def _measure(store: FaultyStore, name: str, faults: Mapping[Fault, float]) -> dict[str, Any]:
+def _measure(store: FaultyStore, name: str, faults: Mapping[Fault, float], checkpoint: Path) -> dict[str, Any]:
     store.faults, store.counts, store.num_requests = {"*": faults}, Counter(), 0
     command = [sys.executable, "-m", "jobs.embed", "conf/embed/s3.yaml", "cluster.address=local"]
-    places = ["source.uri=s3://corpus/audio", f"sink.uri=s3://{name}/tables", "encoder.checkpoint=embedded"]
+    places = ["source.uri=s3://corpus/audio", f"sink.uri=s3://{name}/tables", f"encoder.checkpoint={checkpoint}"]
     started = time.monotonic()
     subprocess.run([*command, *places], cwd=machine.ROOT, check=True, stdout=subprocess.DEVNULL)
     seconds = time.monotonic() - started

@@ -21,10 +21,10 @@ _MORE = {
 # botocore's 10 connections would make the threads of a reader wait for each other. Its standard retries take on what
 # passes by itself (500, 502, 503, 504, SlowDown, resets, timeouts) with jitter and a budget, without which its legacy
 # ones, the default, do. s3fs starts them anew, up to five times, where a timeout or SlowDown outlasts them.
-_CLIENT = {
+_CLIENT: dict[str, Any] = {
     "max_pool_connections": 32,
     "connect_timeout": 5,
-    "read_timeout": 10,  # between two bytes
+    "read_timeout": 5,  # between two bytes: a store that hangs is asked again
     "retries": {"mode": "standard", "total_max_attempts": 5},
 }
 
@@ -45,7 +45,7 @@ def for_s3fs(uri: str, options: Mapping[str, Any]) -> dict[str, Any]:
         arguments["client_kwargs"] = {"region_name": options["region"], **(options.get("client_kwargs") or {})}
     if endpoint := _endpoint(options):  # from the environment too, else instances of two endpoints would be one
         arguments["endpoint_url"] = endpoint
-    arguments["config_kwargs"] = {**_CLIENT, **(options.get("config_kwargs") or {})}
+    arguments["config_kwargs"] = _client(options)
     return arguments
 
 
@@ -62,8 +62,13 @@ def for_delta(options: Mapping[str, Any]) -> dict[str, Any]:
         "AWS_REGION": client.get("region_name") or options.get("region"),
         "AWS_PROFILE": options.get("profile"),
         "AWS_SKIP_SIGNATURE": True if options.get("anon") else None,
+        "TIMEOUT": f"{_client(options)['read_timeout']}s",  # of a whole request; the files of the log are small
         "AWS_CONDITIONAL_PUT": "etag",  # whatever the environment says: it is the fence between two runs
     }
+
+
+def _client(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_CLIENT, **(options.get("config_kwargs") or {})}
 
 
 def _endpoint(options: Mapping[str, Any]) -> str | None:

@@ -6,7 +6,7 @@ import time
 import uuid
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import fsspec
 import numpy as np
@@ -43,7 +43,7 @@ class Bench:
     def __exit__(self, *_: object) -> None:
         self._closing.close()
 
-    def places(self, seed: int, *, on_s3: bool) -> tuple[Place, Place, dict[str, str]]:
+    def places(self, seed: int, *, on_s3: bool) -> tuple[Place, Place, dict[str, Any]]:
         """(source, sink) of a seed, empty, and the storage options by which the job reaches them."""
         if not on_s3:
             folder = self.folder / f"seed{seed}"
@@ -51,7 +51,8 @@ class Bench:
         bucket = f"chaos-{seed}-{uuid.uuid4().hex[:8]}"
         self._store().mkdir(bucket)
         direct = {**_KEYS, "endpoint_url": self._endpoint}
-        gated = {**_KEYS, "endpoint_url": self.gate.endpoint}
+        patient = {"read_timeout": 60}  # a write that the gate holds is not sent again before it is let go
+        gated = {**_KEYS, "endpoint_url": self.gate.endpoint, "config_kwargs": patient}
         return Place(f"s3://{bucket}/source", direct), Place(f"s3://{bucket}/tables", direct), gated
 
     def empty(self, place: Place) -> None:

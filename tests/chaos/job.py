@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .cluster import ROOT
 from .corpus import Corpus, Place
@@ -58,7 +59,7 @@ class Job:
     """
 
     def __init__(
-        self, corpus: Corpus, sink: Place, options: Mapping[str, str], folder: Path, address: str, lease_s: float
+        self, corpus: Corpus, sink: Place, options: Mapping[str, Any], folder: Path, address: str, lease_s: float
     ) -> None:
         self._folder = folder
         self.frames = corpus.scenario.frames

@@ -156,6 +156,7 @@ def test_an_endpoint_of_the_environment_counts(monkeypatch):
         "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
         "AWS_ALLOW_HTTP": "true",
         "AWS_CONDITIONAL_PUT": "etag",
+        "TIMEOUT": "5s",
     }
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:2")
     assert storage.filesystem("s3://b").endpoint_url == "http://127.0.0.1:2"
@@ -177,15 +178,18 @@ def test_delta_options_of_s3():
         "AWS_SESSION_TOKEN": "t",
         "AWS_REGION": "eu-west-1",
         "AWS_CONDITIONAL_PUT": "etag",
+        "TIMEOUT": "5s",
     }
     assert storage.delta_options("s3://b", {"client_kwargs": {"endpoint_url": "https://x"}, "anon": True}) == {
         "AWS_ENDPOINT_URL": "https://x",
         "AWS_SKIP_SIGNATURE": "true",
         "AWS_CONDITIONAL_PUT": "etag",
+        "TIMEOUT": "5s",
     }
     assert storage.delta_options("s3://b", {"region": "us-east-2"}) == {
         "AWS_REGION": "us-east-2",
         "AWS_CONDITIONAL_PUT": "etag",
+        "TIMEOUT": "5s",
     }
 
 
