@@ -41,7 +41,8 @@ def build(units: Sequence[int], rounds: Rounds, config: EmbedConfig, task: Write
     """
     pool = watchdog.pool
     return (
-        ray.data.from_arrow([schema.pack_planned(rounds.rows(unit), unit) for unit in units])
+        # `from_arrow` would start a task for each of them, just to look at it, before anything streams.
+        ray.data.from_blocks([schema.pack_planned(rounds.rows(unit), unit) for unit in units])
         .map_batches(
             cast(Stage, read_units),
             fn_kwargs={"source": config.source, "audio": config.audio, "watch": watchdog.watched("read")},
