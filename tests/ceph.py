@@ -20,7 +20,9 @@ from pathlib import Path
 
 PACKAGES = ("ceph-mon", "ceph-mgr", "ceph-osd", "radosgw")
 PROGRAMS = (*PACKAGES, "ceph", "monmaptool", "radosgw-admin")
-TESTS = tuple(f"tests/integration/test_{name}_s3.py" for name in ("source", "source_lists", "containers", "store", "embed"))
+TESTS = tuple(
+    f"tests/integration/test_{name}_s3.py" for name in ("source", "source_lists", "containers", "store", "embed")
+)
 KEYS = {"testing": "testing", "canary": "canary-a81f2c-secret"}  # those that the tests use
 ENDPOINT = "W2VB_TEST_S3_ENDPOINT"
 START_S = 120
