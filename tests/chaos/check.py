@@ -47,11 +47,7 @@ def check_tables(
     _each_once(found, corpus, utterances, rejects)
     _right_rows(found, corpus, utterances, rejects, reference)
     if frames:
-        framed = jobs.table(sink.uri, FRAMES, **sink.options)
-        sizes = dict(zip(utterances["utterance_id"].to_pylist(), utterances["num_frames"].to_pylist(), strict=True))
-        matrices = [(row["utterance_id"], len(row["frames"])) for row in framed.to_pylist()]
-        if sorted(matrices) != sorted(sizes.items()):
-            found.add("wrong", f"frames are not those of the utterances: {sorted(set(matrices) ^ set(sizes.items()))}")
+        _right_frames(found, corpus, utterances, jobs.table(sink.uri, FRAMES, **sink.options))
     for problem in _fence(sink):
         found.add("fence", problem)
     for problem in _reports(sink):
@@ -94,6 +90,21 @@ def _right_rows(
             right = row["reason"] == want.reason and row["source_version"] == want.version
         if not right:
             found.add("wrong", f"{path} is rejected as {row['reason']} ({row['detail']}), expected {want}")
+
+
+def _right_frames(found: Findings, corpus: Corpus, utterances: pa.Table, framed: pa.Table) -> None:
+    """A matrix for each utterance; nothing can be made of a recording that was gone when frames were asked for."""
+    sizes = dict(zip(utterances["utterance_id"].to_pylist(), utterances["num_frames"].to_pylist(), strict=True))
+    matrices = {row["utterance_id"]: len(row["frames"]) for row in framed.to_pylist()}
+    ids = corpus.ids()
+    for id_ in sizes.keys() - matrices.keys():
+        if ids.get(id_) not in corpus.removed:
+            found.add("wrong", f"{ids.get(id_)} has no frames")
+    for id_, num_frames in matrices.items():
+        if num_frames != sizes.get(id_):
+            found.add("wrong", f"{ids.get(id_)} has {num_frames} frames, its utterance {sizes.get(id_)}")
+    if len(matrices) < framed.num_rows:
+        found.add("duplicated", f"{framed.num_rows - len(matrices)} rows of frames")
 
 
 def same_vector(found: np.ndarray, expected: np.ndarray) -> bool:
