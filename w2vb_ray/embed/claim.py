@@ -159,7 +159,11 @@ class Claim:
     def renew_if_due(self) -> None:
         """Renew the lease with an empty commit when a third of it has passed without any."""
         if time.monotonic() - self._renewed > self._lease_s / 3:
-            self._append(UTTERANCES, "renew", self.next_number(), [])
+            self.renew()
+
+    def renew(self) -> None:
+        """Renew the lease with an empty commit; raises TableHeld when another run took over."""
+        self._append(UTTERANCES, "renew", self.next_number(), [])
 
     def release(self) -> None:
         """Let go of the tables; the next run need not wait for the lease."""

@@ -265,6 +265,16 @@ def test_a_run_that_was_taken_over_replaces_nothing(tmp_path):
     assert contents(tmp_path)[FRAMES] == [("a", "r1"), ("b", "r3")]
 
 
+def test_a_run_that_sees_what_the_one_that_took_over_rewrote_is_told_so(tmp_path):
+    Run(tmp_path, "r1", rows("a", "b")).finish()
+    old = Run(tmp_path, "r2", rows("a") + rows("b", version="v2"), holder=DEAD)
+    Run(tmp_path, "r3", rows("a") + rows("b", version="v3")).finish()
+    old.tables[UTTERANCES].reload()
+    with pytest.raises(TableHeld):
+        old.committer.commit(old.descriptors())
+    assert contents(tmp_path)[UTTERANCES] == [("a", "v1"), ("b", "v3")]
+
+
 def descriptor(num_files):
     return {"files": [{}] * num_files}
 
