@@ -56,6 +56,12 @@ def write_card(sink_uri: str, options: Mapping[str, Any], tables: Mapping[str, T
         storage.write_atomic(uri, render(sink_uri, tables).encode(), options)
 
 
+def refresh_card(sink_uri: str, options: Mapping[str, Any], tables: Mapping[str, Table]) -> None:
+    """`write_card`, where a run has written one before."""
+    if storage.read_small(storage.join(sink_uri, "README.md"), options) is not None:
+        write_card(sink_uri, options, tables)
+
+
 def render(sink_uri: str, tables: Mapping[str, Table]) -> str:
     """The card's Markdown with its YAML head."""
     embedded, rejected = _num_rows(tables[UTTERANCES]), _num_rows(tables[REJECTS])
