@@ -52,7 +52,7 @@ def for_s3fs(uri: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def for_delta(options: Mapping[str, Any]) -> dict[str, Any]:
     """`storage_options` of delta-rs, with the endpoint of the environment, which it would not call by http."""
     client = cast(Mapping[str, Any], options.get("client_kwargs") or {})
-    endpoint = _endpoint(options)
+    endpoint, timeout_s = _endpoint(options), _client(options)["read_timeout"]
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ALLOW_HTTP": True if (endpoint or "").startswith("http://") else None,
@@ -62,7 +62,7 @@ def for_delta(options: Mapping[str, Any]) -> dict[str, Any]:
         "AWS_REGION": client.get("region_name") or options.get("region"),
         "AWS_PROFILE": options.get("profile"),
         "AWS_SKIP_SIGNATURE": True if options.get("anon") else None,
-        "TIMEOUT": f"{_client(options)['read_timeout']}s",  # of a whole request; the files of the log are small
+        "TIMEOUT": timeout_s and f"{timeout_s}s",  # of a whole request; the files of the log are small
         "AWS_CONDITIONAL_PUT": "etag",  # whatever the environment says: it is the fence between two runs
     }
 

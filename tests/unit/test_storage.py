@@ -193,6 +193,12 @@ def test_delta_options_of_s3():
     }
 
 
+@pytest.mark.parametrize(("read_timeout", "timeout"), [(60, "60s"), (2.5, "2.5s"), (None, None)])
+def test_delta_waits_as_long_as_config_says(read_timeout, timeout):
+    found = storage.delta_options("s3://b/t", {"config_kwargs": {"read_timeout": read_timeout}})
+    assert found.get("TIMEOUT") == timeout
+
+
 def test_delta_options_elsewhere():
     assert storage.delta_options(str(Path("/a")), {"key": "k"}) == {}
     assert storage.delta_options("az://c/t", {"account_name": "n", "nested": {}, "flag": True}) == {

@@ -42,24 +42,22 @@ files, until the next vacuum; readers of Delta do not. What made the vectors:
 """
 
 
-def write_card(sink_uri: str, options: Mapping[str, Any], tables: Mapping[str, Table]) -> None:
+def write_card(
+    sink_uri: str, options: Mapping[str, Any], tables: Mapping[str, Table], *, only_again: bool = False
+) -> None:
     """Write the card of the tables as their loaded snapshots have them.
 
     Args:
         sink_uri: folder of the tables.
         options: fsspec options of its store.
         tables: the tables by name.
+        only_again: not where there is none yet.
     """
     uri = storage.join(sink_uri, "README.md")
     there = storage.read_small(uri, options)
-    if tables[UTTERANCES].exists and (there is None or _MARK.encode() in there):
+    is_due = not only_again if there is None else _MARK.encode() in there
+    if tables[UTTERANCES].exists and is_due:
         storage.write_atomic(uri, render(sink_uri, tables).encode(), options)
-
-
-def refresh_card(sink_uri: str, options: Mapping[str, Any], tables: Mapping[str, Table]) -> None:
-    """`write_card`, where a run has written one before."""
-    if storage.read_small(storage.join(sink_uri, "README.md"), options) is not None:
-        write_card(sink_uri, options, tables)
 
 
 def render(sink_uri: str, tables: Mapping[str, Table]) -> str:

@@ -12,6 +12,7 @@ from w2vb_ray.embed.plan import Plan
 from w2vb_ray.embed.rewrite import rewrite
 from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, DataFile, Table, add_action, remove_action
 from w2vb_ray.embed.write import WriteTask
+from w2vb_ray.errors import W2vbError
 
 
 class Waiting:
@@ -98,9 +99,11 @@ class Committer:
         if not by_file:
             return []
         table = self._tables[name]
-        if not table.has_live(by_file.keys()):
-            self._claim.renew()  # whoever took over has rewritten them, which is for the fence to say
-        table.check_live(by_file.keys())
+        try:
+            table.check_live(by_file.keys())
+        except W2vbError:
+            self._claim.renew()  # if it was another run, the fence says so
+            raise
         live = {file.path: file for file in table.files()}
         actions: Actions = []
         for path, gone in by_file.items():

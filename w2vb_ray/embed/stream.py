@@ -28,7 +28,7 @@ class StreamAbandoned(W2vbError):
     """The stream stood still, and another one can go on."""
 
 
-_abandoned = threading.Event()
+_abandoned = threading.Event()  # of the module, because Ray makes the callbacks itself, from their class
 
 
 class Abandonable:

@@ -143,13 +143,9 @@ class Table:
             )
         ]
 
-    def has_live(self, paths: Set[str]) -> bool:
-        """Whether all files are part of the snapshot."""
-        return paths <= {file.path for file in self.files()}
-
     def check_live(self, paths: Set[str]) -> None:
         """Raise W2vbError when a file is not, or no longer, part of the snapshot."""
-        if not self.has_live(paths):
+        if not paths <= {file.path for file in self.files()}:
             raise W2vbError(
                 f"something else rewrote files of {self.uri} since this run planned, so the rows that it replaces are "
                 "not where they were; run the same command again"

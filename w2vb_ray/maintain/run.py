@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table as TextTable
 
 from w2vb_ray.config.maintain import MaintainConfig
-from w2vb_ray.embed.card import refresh_card
+from w2vb_ray.embed.card import write_card
 from w2vb_ray.embed.probe import check_conditional_put
 from w2vb_ray.embed.tables import UTTERANCES, open_tables
 from w2vb_ray.errors import SinkError
@@ -66,7 +66,7 @@ def maintain(config: MaintainConfig, console: Console) -> None:
         RunFolder(config.sink.uri, config.sink.storage, run_id).write_report({**head, **times, **facts})
         for table in tables.values():
             table.reload()
-        refresh_card(config.sink.uri, config.sink.storage, tables)
+        write_card(config.sink.uri, config.sink.storage, tables, only_again=True)
 
 
 Shown = tuple[Sequence[str | TextTable], dict[str, Any]]
