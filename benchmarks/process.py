@@ -25,7 +25,6 @@ _PARTS = (  # the first text found in a process's command line, most telling fir
     ("gcs_server", "raylet+gcs"),
 )
 _RANK = {"driver": 0, "encoder": 1, "read/write": 2, "raylet+gcs": 3, "other": 4}
-_ENCODING = "EncodeUnits)).submit"  # Ray's process title while an encoder works on a unit
 
 
 @dataclass(slots=True)
@@ -42,7 +41,6 @@ class Watched:
     Args:
         started: unix time at which it was started.
         ended: unix time at which it had ended.
-        encoding_started: unix time at which a Ray encoder was first seen at work; None without one.
         times: (N,) unix time of each sample.
         cpu_s: part -> (N,) CPU seconds of the tree so far.
         peak_rss: part -> largest sum of the resident sets of its processes in bytes, shared pages counted each time.
@@ -51,7 +49,6 @@ class Watched:
 
     started: float
     ended: float
-    encoding_started: float | None
     times: np.ndarray
     cpu_s: dict[str, np.ndarray]
     peak_rss: dict[str, int]
@@ -107,7 +104,6 @@ class _Watcher(threading.Thread):
         self._halt = threading.Event()
         self._histories: dict[int, _History] = {pid: _History(self._root, "driver")}
         self._times: list[float] = []
-        self._encoding_started: float | None = None
 
     def run(self) -> None:
         tick = 0
@@ -139,8 +135,6 @@ class _Watcher(threading.Thread):
         part = next((part for text, part in _PARTS if text in title), "other")
         if _RANK[part] < _RANK[history.part]:
             history.part = part
-        if self._encoding_started is None and _ENCODING in title:
-            self._encoding_started = self._times[-1]
 
     def result(self, started: float, ended: float) -> Watched:
         parts = sorted({history.part for history in self._histories.values()}, key=lambda part: _RANK[part])
@@ -157,7 +151,6 @@ class _Watcher(threading.Thread):
         return Watched(
             started=started,
             ended=ended,
-            encoding_started=self._encoding_started,
             times=np.array(self._times),
             cpu_s=dict(zip(parts, cpu_s, strict=True)),
             peak_rss={part: int(peak) for part, peak in zip(parts, rss.max(axis=1), strict=True)},

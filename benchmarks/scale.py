@@ -73,7 +73,8 @@ def _run(num_rows: int, folder: Path, checkpoint: Path, unit_utterances: int) ->
     report = json.loads(next((folder / "sink").glob("_runs/*/report.json")).read_text())
     if report["embedded"] != num_rows:
         raise RuntimeError(f"the job embedded {report['embedded']} of {num_rows} utterances")
-    ready, done = watched.encoding_started or watched.started, last_commit(folder / "sink" / "utterances")
+    done = last_commit(folder / "sink" / "utterances")
+    ready = done - report["steady_s"]
     steady = watched.cpu_between(ready, done)
     return {
         "rows": num_rows,

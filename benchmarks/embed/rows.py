@@ -102,10 +102,10 @@ class Bench:
         report = json.loads(next(sink.glob("_runs/*/report.json")).read_text())
         if report["rejected"] or report["embedded"] != len(corpus.clips):
             raise RuntimeError(f"the job embedded {report['embedded']} of {len(corpus.clips)} utterances")
-        waste = report["padding_waste"]
+        waste, done = report["padding_waste"], last_commit(sink / "utterances")
         facts = {
-            "ready": watched.encoding_started or watched.started,
-            "done": last_commit(sink / "utterances"),
+            "ready": done - report["steady_s"],
+            "done": done,
             "encoder_s": report["encoder_s"] / report["num_encoders"],
             "audio_s": 3600 * report["audio_hours"],
             "num_frames": 1 - waste,
