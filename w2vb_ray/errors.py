@@ -22,6 +22,7 @@ class ExitCode(IntEnum):
     USER_ERROR = 2
     TABLE_HELD = 4
     NOT_RECONCILED = 5
+    NOT_ACCEPTED = 5  # of the export job
     TOO_MANY_REJECTS = 6
     INTERRUPTED = 7
 

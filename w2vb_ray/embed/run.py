@@ -37,6 +37,7 @@ from w2vb_ray.embed.tally import Tally
 from w2vb_ray.embed.watch import Watchdog
 from w2vb_ray.embed.write import WriteTask
 from w2vb_ray.encoder import Checkpoint, resolve_checkpoint
+from w2vb_ray.encoder.precision import DEVICES, loaded_bytes, resolve_precision
 from w2vb_ray.errors import ExitCode, NotReconciled, SinkError, TableHeld
 from w2vb_ray.runtime import cluster, interrupt
 from w2vb_ray.runtime.progress import EmbedProgress, stage
@@ -82,8 +83,7 @@ class EmbedRun:
             check_conditional_put(self.config.sink.uri, self.config.sink.storage, self.run_id)
         with stage(self.console, "reading the checkpoint"):
             self._checkpoint = resolve_checkpoint(self.config.encoder)
-        precision = self.config.encoder.precision
-        provenance = Provenance.of(self.config, self._checkpoint, None if precision == "auto" else precision)
+        provenance = Provenance.of(self.config, self._checkpoint, self._known_precision())
         provenance.check(self._tables[UTTERANCES].properties, self.config.sink.uri)
         with stage(self.console, "listing the source"):
             inventory = build_inventory(self.config.source)
@@ -92,6 +92,11 @@ class EmbedRun:
         finally:
             if ray.is_initialized():
                 ray.shutdown()
+
+    def _known_precision(self) -> str | None:
+        """None where it depends on the device, which is known when Ray has started."""
+        found = {resolve_precision(self.config.encoder.precision, self._checkpoint, device) for device in DEVICES}
+        return found.pop() if len(found) == 1 else None
 
     def _plan_and_embed(self, inventory: Inventory) -> ExitCode:
         for attempt in range(_PLAN_ATTEMPTS):
@@ -126,7 +131,7 @@ class EmbedRun:
         if not ray.is_initialized():
             with stage(self.console, "starting Ray"):
                 cluster.connect(self.config.cluster)
-        weights_bytes = sum(file.stat().st_size for file in self._checkpoint.weights)
+        weights_bytes = loaded_bytes(self._checkpoint, self.config.encoder.precision)
         pool = cluster.fit_pool(
             self.config.cluster,
             self.config.encoder,
@@ -136,9 +141,7 @@ class EmbedRun:
             num_units=num_units,
         )
         self._num_encoders = pool.size
-        precision = self.config.encoder.precision
-        if precision == "auto":
-            precision = "bf16" if pool.device == "cuda" else "fp32"
+        precision = resolve_precision(self.config.encoder.precision, self._checkpoint, pool.device)
         encoder = self.config.encoder.model_copy(update={"device": pool.device, "precision": precision})
         self.config = self.config.model_copy(update={"encoder": encoder})
         self._say(describe_encoders(pool, encoder))

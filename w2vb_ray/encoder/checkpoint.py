@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from w2vb_ray.encoder.artifact import ARTIFACT, Artifact, read_artifact
 from w2vb_ray.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Checkpoint:
         num_layers: layers of the model.
         dimension: D of its hidden states.
         model_type: one of `MODEL_TYPES`.
+        artifact: what the export job wrote of it; None for a checkpoint as transformers wrote it.
     """
 
     path: Path
@@ -45,15 +47,18 @@ class Checkpoint:
     num_layers: int
     dimension: int
     model_type: str
+    artifact: Artifact | None = None
 
     @property
     def weights(self) -> list[Path]:
-        """The model's safetensors files, in the order of their names."""
-        return _weights(self.path)
+        """The files of the model's weights, in the order of their names."""
+        return _weights(self.path, self.artifact)
 
     @property
     def untrained(self) -> bool:
         """True for random weights (`embedded`): `config.json` says `"w2vb_ray": {"trained": false}`."""
+        if self.artifact is not None:
+            return not self.artifact.trained
         return self.config.get("w2vb_ray", {}).get("trained") is False
 
     @property
@@ -131,14 +136,17 @@ def _describe(path: Path, name: str) -> Checkpoint:
             "choose another checkpoint"
         )
     _check_frame_rate(config, name)
+    has_artifact = (path / ARTIFACT).is_file()
+    artifact = read_artifact(read_json(path / ARTIFACT, name), name) if has_artifact else None
     return Checkpoint(
         path=path,
         name=name,
-        weights_sha256=_hash_weights(path, name),
+        weights_sha256=_hash_weights(path, artifact, name),
         config=config,
         num_layers=_size(config, "num_hidden_layers", name),
         dimension=_size(config, "hidden_size", name),
         model_type=model_type,
+        artifact=artifact,
     )
 
 
@@ -163,12 +171,19 @@ def _check_frame_rate(config: dict[str, Any], name: str) -> None:
         )
 
 
-def _weights(path: Path) -> list[Path]:
+def _weights(path: Path, artifact: Artifact | None) -> list[Path]:
+    if artifact is not None:
+        return [path / name for name in sorted(artifact.files)]
     return sorted(file for file in path.glob("*.safetensors") if file.name != ATTENTION_WEIGHTS)
 
 
-def _hash_weights(path: Path, name: str) -> str:
-    files = _weights(path)
+def _hash_weights(path: Path, artifact: Artifact | None, name: str) -> str:
+    files = _weights(path, artifact)
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise CheckpointError(
+            f"encoder.checkpoint must hold the files that {ARTIFACT} names, but '{name}' lacks {', '.join(missing)}; "
+            "fetch or export it again"
+        )
     if not files:
         pickled = sorted(file.name for pattern in _PICKLED for file in path.glob(pattern))
         found = f"only {', '.join(pickled[:3])}" if pickled else "no weights"

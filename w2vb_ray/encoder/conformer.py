@@ -14,13 +14,15 @@ from torch import Tensor, nn
 from w2vb_ray.encoder.backends import Backend
 from w2vb_ray.encoder.packing import Packing
 from w2vb_ray.encoder.positions import RelativePositions
+from w2vb_ray.encoder.quantization import as_matrix, scaled, stacked
 
 
 class ConformerLayer(nn.Module):
     """One layer.
 
     Args:
-        layer: a `Wav2Vec2BertEncoderLayer` with relative-key positions and SiLU, whose weights are copied.
+        layer: a `Wav2Vec2BertEncoderLayer` with relative-key positions and SiLU, whose weights are copied; those of
+            linear layers and pointwise convolutions may be an `Int8Weight`.
         backend: what multiplies, convolves and attends.
     """
 
@@ -34,21 +36,21 @@ class ConformerLayer(nn.Module):
         self._qkv = nn.Sequential(
             RowNorm(layer.self_attn_layer_norm),
             backend.linear(
-                torch.cat([one.weight for one in projections]), torch.cat([one.bias for one in projections]), "none"
+                stacked([one.weight for one in projections]), torch.cat([one.bias for one in projections]), "none"
             ),
         )
         self._attention = backend.attention(positions, attention.num_heads)
         self._out = backend.linear(attention.linear_out.weight, attention.linear_out.bias, "none")
         self._gate = nn.Sequential(
             RowNorm(convolution.layer_norm),
-            backend.linear(convolution.pointwise_conv1.weight[..., 0], None, "none"),
+            backend.linear(as_matrix(convolution.pointwise_conv1.weight), None, "none"),
             nn.GLU(-1),
         )
         self._depthwise = backend.depthwise(convolution.depthwise_conv.weight)
         self._project = nn.Sequential(
             RowNorm(convolution.depthwise_layer_norm),
             nn.SiLU(inplace=True),
-            backend.linear(convolution.pointwise_conv2.weight[..., 0], None, "none"),
+            backend.linear(as_matrix(convolution.pointwise_conv2.weight), None, "none"),
         )
         self._ffn2 = FeedForward(layer.ffn2_layer_norm, layer.ffn2, backend)
         self._final_norm = RowNorm(layer.final_layer_norm, torch.float32)
@@ -89,7 +91,7 @@ class FeedForward(nn.Module):
         self._step = nn.Sequential(
             RowNorm(norm),
             backend.linear(inner.weight, inner.bias, "silu"),
-            backend.linear(outer.weight * 0.5, outer.bias * 0.5, "none"),
+            backend.linear(scaled(outer.weight, 0.5), outer.bias * 0.5, "none"),
         )
 
     def forward(self, rows: Tensor) -> Tensor:

@@ -7,13 +7,19 @@ and an activation costs nothing. A row's result does not depend on the other row
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from w2vb_ray.encoder.packing import Packing
+from w2vb_ray.encoder.quantization import LARGEST, Int8Weight, row_scales
 
 CHUNK_ROWS = 512  # worked on at once between two attentions; 256 to 1024 are equally fast
+INT8_CHUNK_ROWS = 256  # what stands between two products of bytes is floats, which must stay in the caches
+_ZERO_POINT = 128  # oneDNN's fast products take unsigned inputs
+_ROUNDER = 1.5 * 2**23  # a float32 this large has no fraction left: adding it rounds, and the low bits are the integer
 _ACTIVATIONS = {"none": "none", "silu": "swish"}
 _operators: Any = torch.ops.mkldnn
+_int8_operators: Any = torch.ops.onednn
 
 
 class PackedLinear(nn.Module):
@@ -37,6 +43,46 @@ class PackedLinear(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """(n, num_inputs) -> (n, num_outputs)"""
         return _operators._linear_pointwise(rows, self._weight, self._bias, self._activation, [], "")
+
+
+class PackedInt8Linear(nn.Module):
+    """The same as a product of bytes: each row gets its own scale, so no row's result depends on another row.
+
+    Args:
+        weight: copied into oneDNN's layout.
+        bias: (num_outputs,) or None.
+        activation: `none` or `silu`.
+    """
+
+    _weight: Tensor
+    _scales: Tensor
+    _zeros: Tensor
+    _bias: Tensor | None
+
+    def __init__(self, weight: Int8Weight, bias: Tensor | None, activation: str) -> None:
+        super().__init__()
+        rows = [INT8_CHUNK_ROWS, weight.values.shape[1]]
+        self.register_buffer("_weight", _int8_operators.qlinear_prepack(weight.values.contiguous(), rows))
+        self.register_buffer("_scales", weight.scales.clone())
+        self.register_buffer("_zeros", torch.zeros(len(weight.scales), dtype=torch.int64))
+        self.register_buffer("_bias", None if bias is None else bias.detach().float().clone())
+        self._silu = activation == "silu"
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(n, num_inputs) float32 -> (n, num_outputs) float32"""
+        scales = row_scales(rows)
+        rounded = (rows / scales).add_(_ROUNDER + _ZERO_POINT)
+        out = _multiply(rounded.view(torch.int32).to(torch.uint8), self._weight, self._scales, self._zeros).mul_(scales)
+        if self._bias is not None:
+            out.add_(self._bias)
+        return F.silu(out, inplace=True) if self._silu else out
+
+
+def _multiply(rows: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor) -> Tensor:
+    """(n, num_inputs) uint8 around 128 -> (n, num_outputs) float32, summed up in int32."""
+    return _int8_operators.qlinear_pointwise(
+        rows, 1.0, _ZERO_POINT, weight, scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+    )
 
 
 class PackedDepthwise(nn.Module):
@@ -77,3 +123,19 @@ def is_supported(dtype: torch.dtype) -> bool:
     except (RuntimeError, AttributeError):
         return False
     return True
+
+
+def multiplies_bytes() -> bool:
+    """Whether this CPU sums products of bytes up without overflow (VNNI), and this torch lets it.
+
+    Without them oneDNN adds pairs of products in 16 bits, which saturate: it is tried with the largest numbers.
+    """
+    num_inputs = 64
+    weight = torch.full((16, num_inputs), LARGEST, dtype=torch.int8)
+    rows = torch.full((16, num_inputs), 255, dtype=torch.uint8)
+    try:
+        packed = _int8_operators.qlinear_prepack(weight, list(rows.shape))
+        found = _multiply(rows, packed, torch.ones(16), torch.zeros(16, dtype=torch.int64))
+    except (RuntimeError, AttributeError):
+        return False
+    return bool((found == num_inputs * LARGEST * (255 - _ZERO_POINT)).all())

@@ -11,7 +11,10 @@ from typing import Any
 
 from w2vb_ray.errors import CheckpointError
 
-_WANTED = ("config.json", "preprocessor_config.json", "processor_config.json", "attention_pooling.json")
+_WANTED = (
+    *("config.json", "preprocessor_config.json", "processor_config.json"),
+    *("attention_pooling.json", "artifact.json"),
+)
 _VERSION_KEYS = ("ETag", "etag", "md5", "checksum", "LastModified", "mtime", "last_modified")
 
 

@@ -9,22 +9,20 @@ from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig, AutoModel
 
 from w2vb_ray.encoder.backends import choose_backend
 from w2vb_ray.encoder.checkpoint import Checkpoint
 from w2vb_ray.encoder.frontend import Frontend
+from w2vb_ray.encoder.model import load_model
 from w2vb_ray.encoder.packed import PackedForward, why_not_packed
-from w2vb_ray.encoder.quiet import quiet_transformers, without_mask_warning
-from w2vb_ray.errors import CheckpointError
+from w2vb_ray.encoder.quiet import without_mask_warning
 
 _log = logging.getLogger(__name__)
 
-# Parts that inference never runs: older checkpoints lack the mask embedding, and adapters stand behind the encoder.
-_UNUSED = ("masked_spec_embed", "adapter.", "intermediate_ffn.")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.float32}
+"""By precision, of all that is not quantized."""
 
 
 class Forward(Protocol):
@@ -85,55 +83,28 @@ class TransformersForward:
 
 
 def make_forward(
-    checkpoint: Checkpoint, layers: Sequence[int], frontend: Frontend, dtype: torch.dtype, device: torch.device
+    checkpoint: Checkpoint, layers: Sequence[int], frontend: Frontend, precision: str, device: torch.device
 ) -> Forward:
     """The fastest forward that gives the checkpoint's numbers.
 
-    Raises:
-        CheckpointError: see `load_model`.
-    """
-    model = load_model(checkpoint, dtype, device)
-    if checkpoint.model_type == "wav2vec2-bert":
-        reason = why_not_packed(model.config)
-        if reason is None:
-            return PackedForward(model, layers, choose_backend(device, dtype))
-        _log.warning("%s has %s: the slower forward of transformers is used", checkpoint.name, reason)
-    return TransformersForward(model, layers, input_name=frontend.input_name, masked=frontend.paddable)
-
-
-def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> Any:
-    """The base model of a checkpoint, heads and adapters dropped, in evaluation mode.
+    Args:
+        checkpoint: the model.
+        layers: hidden states to keep, non-negative.
+        frontend: makes its inputs.
+        precision: `fp32`, `bf16`, `fp16` or, of an artifact of that kind, `int8`.
+        device: where it runs.
 
     Raises:
         CheckpointError: the files do not make this model, or weights are missing.
     """
-    try:
-        with quiet_transformers():
-            config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, trust_remote_code=False)
-            for adapter in ("add_adapter", "use_intermediate_ffn_before_adapter"):
-                if hasattr(config, adapter):
-                    setattr(config, adapter, False)
-            model, report = AutoModel.from_pretrained(
-                checkpoint.path,
-                config=config,
-                dtype=dtype,
-                local_files_only=True,
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as err:
-        raise CheckpointError(
-            f"encoder.checkpoint must load as {checkpoint.model_type}, but '{checkpoint.name}' does not "
-            f"({' '.join(str(err).split())[:300]}); fetch or save it again"
-        ) from err
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(_UNUSED))
-    if missing:
-        raise CheckpointError(
-            f"encoder.checkpoint must hold every weight of its {checkpoint.model_type} model, but '{checkpoint.name}' "
-            f"lacks {len(missing)}, such as {missing[0]}; save it again with transformers"
-        )
-    return model.eval().requires_grad_(False).to(device)
+    int8, dtype = precision == "int8", DTYPES[precision]
+    model = load_model(checkpoint, dtype, device, int8=int8)
+    if checkpoint.model_type == "wav2vec2-bert":
+        reason = why_not_packed(model.config)
+        if reason is None:
+            return PackedForward(model, layers, choose_backend(device, dtype, int8=int8))
+        _log.warning("%s has %s: the slower forward of transformers is used", checkpoint.name, reason)
+    return TransformersForward(model, layers, input_name=frontend.input_name, masked=frontend.paddable)
 
 
 def _length_mask(lengths: list[int], device: torch.device) -> Tensor:

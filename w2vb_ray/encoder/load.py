@@ -6,6 +6,7 @@ from w2vb_ray.encoder.attention_head import read_attention_head
 from w2vb_ray.encoder.base import Encoder
 from w2vb_ray.encoder.batching import default_max_frames
 from w2vb_ray.encoder.checkpoint import Checkpoint, resolve_checkpoint, resolve_layers
+from w2vb_ray.encoder.precision import resolve_precision
 from w2vb_ray.encoder.windows import window_limits
 from w2vb_ray.errors import ConfigError
 
@@ -37,26 +38,6 @@ def load_encoder(
         CheckpointError: the checkpoint cannot be loaded, or lacks the attention head that is asked for.
         ConfigError: the device is missing, or the precision needs an exported artifact.
     """
-    checkpoint = resolve_checkpoint(encoder)
-    match encoder.precision:
-        case "int8":
-            raise ConfigError(
-                "encoder.precision int8 needs an artifact made by the export job, but encoder.checkpoint is "
-                f"'{encoder.checkpoint}'; choose auto, fp32, bf16 or fp16"
-            )
-        case precision:
-            return _load_torch(checkpoint, precision, encoder, pooling, batching, audio, num_threads)
-
-
-def _load_torch(
-    checkpoint: Checkpoint,
-    precision: str,
-    encoder: "EncoderSection",
-    pooling: "PoolingSection",
-    batching: "BatchingSection",
-    audio: "AudioSection",
-    num_threads: int | None,
-) -> Encoder:
     import torch
 
     from w2vb_ray.encoder.forward import make_forward
@@ -65,14 +46,13 @@ def _load_torch(
 
     if num_threads is not None:
         torch.set_num_threads(num_threads)
+    checkpoint = resolve_checkpoint(encoder)
     device = _device(encoder.device, cuda_available=torch.cuda.is_available())
-    if precision == "auto":
-        precision = "bf16" if device == "cuda" else "fp32"  # bf16 is slower than fp32 on CPUs without AMX
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    precision = resolve_precision(encoder.precision, checkpoint, device)
     layers = resolve_layers(encoder.layers, checkpoint.num_layers)
     longest, context = window_limits(audio.max_window_s, audio.window_context_s)
     frontend = make_frontend(checkpoint, torch.device(device))
-    forward = make_forward(checkpoint, layers, frontend, dtype, torch.device(device))
+    forward = make_forward(checkpoint, layers, frontend, precision, torch.device(device))
     settings = Settings(
         num_layers=checkpoint.num_layers,
         dimension=checkpoint.dimension,

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from w2vb_ray.encoder.packing import Packing
+from w2vb_ray.encoder.quantization import Int8Weight, row_scales
 
 
 class Linear(nn.Module):
@@ -29,6 +30,35 @@ class Linear(nn.Module):
         """(n, num_inputs) -> (n, num_outputs)"""
         out = F.linear(rows, self._weight, self._bias)
         return F.silu(out) if self._silu else out
+
+
+class Int8Linear(nn.Module):
+    """The numbers of `cpu.PackedInt8Linear` in floats, for CPUs without instructions for bytes: as slow as fp32.
+
+    Args:
+        weight: kept as floats, integers all of them.
+        bias: (num_outputs,) or None.
+        activation: `none` or `silu`.
+    """
+
+    _values: Tensor
+    _scales: Tensor
+    _bias: Tensor | None
+
+    def __init__(self, weight: Int8Weight, bias: Tensor | None, activation: str) -> None:
+        super().__init__()
+        self.register_buffer("_values", weight.values.float())
+        self.register_buffer("_scales", weight.scales.clone())
+        self.register_buffer("_bias", None if bias is None else bias.detach().float().clone())
+        self._silu = activation == "silu"
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(n, num_inputs) float32 -> (n, num_outputs) float32"""
+        scales = row_scales(rows)
+        out = F.linear((rows / scales).round_(), self._values).mul_(self._scales).mul_(scales)
+        if self._bias is not None:
+            out.add_(self._bias)
+        return F.silu(out, inplace=True) if self._silu else out
 
 
 class Depthwise(nn.Module):

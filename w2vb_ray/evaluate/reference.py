@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor
 
 from w2vb_ray.encoder.checkpoint import Checkpoint
-from w2vb_ray.encoder.forward import load_model
+from w2vb_ray.encoder.model import load_model
 
 _INT16_SCALE = 32_768
 
