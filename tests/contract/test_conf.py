@@ -9,12 +9,14 @@ from pydantic import BaseModel
 
 from w2vb_ray.config import EmbedConfig, load_config, yaml12
 from w2vb_ray.config.evaluate import EvaluateConfig
+from w2vb_ray.config.export import ExportConfig
 from w2vb_ray.config.maintain import MaintainConfig
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = {
     "embed": EmbedConfig,
     "evaluate": EvaluateConfig,
+    "export": ExportConfig,
     "maintain": MaintainConfig,
 }  # a job's folder under conf/ -> its config
 NOT_CONFIGS = {"deploy"}  # manifests of other programs
