@@ -35,9 +35,15 @@ class RayCluster:
         return self._cluster.address
 
     def mend(self) -> None:
-        """Start nodes in the place of those that were killed."""
+        """Start nodes in the place of those that were killed, and take back what was lent."""
         while len(self._cluster.worker_nodes) < NUM_NODES:
-            self._cluster.add_node(**_NODE)
+            self.lend()
+        while len(self._cluster.worker_nodes) > NUM_NODES:
+            self._cluster.remove_node(list(self._cluster.worker_nodes)[-1], allow_graceful=False)
+
+    def lend(self) -> None:
+        """One more node: a driver that stands still gives nothing back of what it has leased, which may be all."""
+        self._cluster.add_node(**_NODE)
 
     def kill_node(self) -> bool:
         """Kill the raylet of the node that has an encoder, and with it all of its processes."""

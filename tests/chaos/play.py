@@ -145,6 +145,7 @@ class Play:
     def _pause(self, act: Act, driver: Driver, watch: Watch) -> None:
         """A driver stands still until its lease has passed and another has done its work; then it goes on."""
         driver.send(signal.SIGSTOP)
+        self._bench.cluster.lend()
         for _ in range(ATTEMPTS):
             if self._beside(act, watch.held, self._job.start("a third machine")) == DONE:
                 break
