@@ -39,7 +39,7 @@ class RayCluster:
         while len(self._cluster.worker_nodes) < NUM_NODES:
             self.lend()
         while len(self._cluster.worker_nodes) > NUM_NODES:
-            self._cluster.remove_node(list(self._cluster.worker_nodes)[-1], allow_graceful=False)
+            self._cluster.remove_node(next(iter(self._cluster.worker_nodes)), allow_graceful=False)
 
     def lend(self) -> None:
         """One more node: a driver that stands still gives nothing back of what it has leased, which may be all."""
