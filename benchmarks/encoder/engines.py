@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +15,11 @@ from benchmarks.encoder.workloads import load_features, load_samples
 from w2vb_ray.audio.features import filterbank_batch
 from w2vb_ray.encoder.backends import choose_backend
 from w2vb_ray.encoder.batching import default_max_frames, plan_packed_batches
+from w2vb_ray.encoder.checkpoint import resolve_checkpoint
+from w2vb_ray.encoder.forward import Forward, make_forward
+from w2vb_ray.encoder.frontend import make_frontend
 from w2vb_ray.encoder.packed import PackedForward
+from w2vb_ray.encoder.precision import resolve_precision
 
 PADDED_FRAMES = {"cpu": 800, "cuda": 15_000}  # budget of a micro-batch sorted by length
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -115,16 +120,19 @@ class TransformersEngine:
         torch.set_num_threads(count)
 
 
-class PackedEngine:
-    """The forward of this package. The variant `waveforms` makes the features itself, on its device."""
+class OurEngine:
+    """A forward of this package.
+
+    Args:
+        forward: takes micro-batches without padding.
+        device: where it is.
+        waveforms: make the features too, on the device.
+    """
 
     padded = False
 
-    def __init__(self, size: Size, num_layers: int, precision: str, device: torch.device, *, waveforms: bool) -> None:
-        self._device, self._waveforms = device, waveforms
-        dtype = _DTYPES[precision]
-        model = make_model(size, num_layers).to(device, dtype)
-        self._forward = PackedForward(model, [num_layers], choose_backend(device, dtype))
+    def __init__(self, forward: Forward, device: torch.device, *, waveforms: bool = False) -> None:
+        self._forward, self._device, self._waveforms = forward, device, waveforms
 
     def load(self, path: Path) -> list[Any]:
         """See `Engine`."""
@@ -150,6 +158,22 @@ class PackedEngine:
     def set_threads(self, count: int) -> None:
         """See `Engine`."""
         torch.set_num_threads(count)
+
+
+def make_packed(size: Size, num_layers: int, precision: str, device: torch.device, *, waveforms: bool) -> OurEngine:
+    """The packed forward of a model that is made here."""
+    dtype = _DTYPES[precision]
+    model = make_model(size, num_layers).to(device, dtype)
+    return OurEngine(PackedForward(model, [num_layers], choose_backend(device, dtype)), device, waveforms=waveforms)
+
+
+def make_loaded(folder: Path, device: torch.device) -> OurEngine:
+    """What `load_encoder` makes of a checkpoint or an artifact in a folder."""
+    section: Any = SimpleNamespace(checkpoint=str(folder), layers=[-1], revision=None, storage={})
+    checkpoint = resolve_checkpoint(section)
+    precision = resolve_precision("auto", checkpoint, device.type)
+    frontend = make_frontend(checkpoint, device)
+    return OurEngine(make_forward(checkpoint, [checkpoint.num_layers], frontend, precision, device), device)
 
 
 def transformers_batches(variant: str, lengths: Sequence[int], device: str) -> list[list[int]]:

@@ -12,7 +12,7 @@ from benchmarks.encoder.pool import EngineMissing, Pool
 from benchmarks.encoder.rows import Row
 from benchmarks.encoder.workloads import Workload
 
-_MUST_RUN = ("packed", "waveforms")  # others may be missing, or run out of memory
+_MUST_RUN = ("packed", "waveforms", "loaded-checkpoint", "loaded-int8")  # others may be missing, or run out of memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def summarise(
     Args:
         bench: what was measured.
         plan: rows in the order of the report.
-        peaks: precision -> GFLOP/s.
+        peaks: precision -> GFLOP/s; none where no part of a peak is asked for.
         reference: row whose numbers are the right ones.
         wall_threads: threads of the runs whose wall time is reported.
     """
@@ -75,7 +75,7 @@ def summarise(
                 "audio_s_per_wall_s": None if wall_s is None else workload.audio_s / wall_s,
                 "ratio_to_baseline": None,
                 "ratio_to_best_transformers": None,
-                "fraction_of_peak": flops / busy_s / 1e9 / peaks[row.precision],
+                "fraction_of_peak": flops / busy_s / 1e9 / peaks[row.precision] if peaks else None,
                 **{
                     name: median(run[name] for run in runs)
                     for name in ("peak_memory_mib", "memory_above_model_mib", "padding_waste")

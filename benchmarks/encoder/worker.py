@@ -13,42 +13,47 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.encoder.engines import Collected, Engine, PackedEngine, TransformersEngine
+from benchmarks.encoder.engines import Collected, Engine, TransformersEngine, make_loaded, make_packed
 from benchmarks.encoder.memory import PeakMemory
 from benchmarks.encoder.models import SIZES
 from benchmarks.encoder.peak import cpu_peak, cuda_peak
 
 _KEPT = 32  # utterances whose frames are compared
 _WARM_UP_FRAMES = 50
+LOADED = "loaded-"
 
 
 class Worker:
     """Answers commands.
 
     Args:
-        kind: `transformers`, `packed`, `waveforms`, `onnxruntime`, `openvino`, or `bare`: no model.
+        kind: `transformers`, `packed`, `waveforms`, `onnxruntime`, `openvino`, `loaded-NAME`, or `bare`: no model.
         model: a key of `SIZES`.
         layers: conformer layers.
         precision: `fp32`, `bf16` or `fp16`.
         device: `cpu` or `cuda`.
-        cache: folder of exported models.
+        cache: folder of exported models; what is loaded is `MODEL/NAME` there.
     """
 
     def __init__(self, *, kind: str, model: str, layers: int, precision: str, device: str, cache: str) -> None:
         self._device = torch.device(device)
         torch.set_num_threads(1)
         self._inputs: dict[str, list[Any]] = {}
+        started = time.perf_counter()
         self._engine: Engine | None = None
         size = SIZES[model]
         match kind:
             case "transformers":
                 self._engine = TransformersEngine(size, layers, precision, self._device)
             case "packed" | "waveforms":
-                self._engine = PackedEngine(size, layers, precision, self._device, waveforms=kind == "waveforms")
+                self._engine = make_packed(size, layers, precision, self._device, waveforms=kind == "waveforms")
             case "onnxruntime" | "openvino":
                 from benchmarks.encoder.exported import make_exported  # may be missing
 
                 self._engine = make_exported(kind, size, layers, Path(cache) / f"{model}-{layers}")
+            case _ if kind.startswith(LOADED):
+                self._engine = make_loaded(Path(cache) / model / kind.removeprefix(LOADED), self._device)
+        self._load_s = time.perf_counter() - started
 
     def run(
         self, workload: str, lengths: list[int], variant: str, threads: int, *, warm_up: bool, save: str | None
@@ -64,7 +69,7 @@ class Worker:
             save: write pooled vectors and some frames to this file.
 
         Returns:
-            CPU and wall seconds, memory, and the part of the frames that were padding.
+            CPU and wall seconds, memory, the part of the frames that were padding, and how long loading took.
         """
         engine = self._engine
         assert engine is not None
@@ -92,7 +97,7 @@ class Worker:
         waste = 1 - sum(lengths) / rows if engine.padded else 0.0
         return {
             "cpu_s": cpu_s, "wall_s": wall_s, "peak_memory_mib": peak, "memory_above_model_mib": above,
-            "padding_waste": waste,
+            "padding_waste": waste, "load_s": self._load_s,
         }  # fmt: skip
 
     def peak(self, precision: str, budget_s: float) -> dict[str, float]:

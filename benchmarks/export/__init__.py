@@ -1,0 +1,1 @@
+"""What exported artifacts cost and give, side by side."""
