@@ -24,6 +24,7 @@ DEMO = ".venv/bin/python -m jobs.embed conf/embed/demo.yaml"
 SUBMIT = "ray job submit --address http://HEAD:8265 --working-dir . -- python -m jobs.embed conf/embed/s3.yaml"
 PRINT_CONFIG = "python -m jobs.embed speech.yaml 'encoder.layers=[8, 16]' sink.frames=true --print-config"
 SELFCHECK = "python -m jobs.evaluate conf/evaluate/selfcheck.yaml encoder.precision=fp32"
+EXPORT = "python -m jobs.export conf/export/int8.yaml export.uri=int8"
 ENDPOINTS = [f"{section}.storage.endpoint_url=http://127.0.0.1:9000" for section in ("source", "sink")]
 
 COVERED = {
@@ -39,6 +40,7 @@ COVERED = {
     "python -m jobs.embed speech.yaml": "test_the_first_config_of_ones_own",
     PRINT_CONFIG: "test_print_config",
     SELFCHECK: "test_the_selfcheck and test_evaluate_job.py",
+    EXPORT: "test_the_export",
     "python -m jobs.embed conf/embed/s3.yaml": "test_s3_commands and test_embed_s3.py",
     f"python -m jobs.embed conf/embed/s3.yaml {' '.join(ENDPOINTS)}": "test_s3_commands and test_embed_s3.py",
     'export RAY_AUTH_MODE=token RAY_AUTH_TOKEN="$(ray get-auth-token --generate)"': "test_ray_makes_a_token",
@@ -151,6 +153,14 @@ def test_the_selfcheck():
     assert done.returncode == 0, done.stdout + done.stderr
     printed = [without_numbers(line) for line in done.stdout.splitlines()]
     shown = after(SELFCHECK, "text").splitlines()
+    assert [line for line in shown if line != "..." and without_numbers(line) not in printed] == []
+
+
+def test_the_export(tmp_path):
+    done = run([*shlex.split(EXPORT)[:-1], f"export.uri={tmp_path / 'int8'}"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = [without_numbers(line) for line in done.stdout.replace(f"{tmp_path}/", "").splitlines()]
+    shown = after(EXPORT, "text").splitlines()
     assert [line for line in shown if line != "..." and without_numbers(line) not in printed] == []
 
 

@@ -211,10 +211,10 @@ def test_the_row_names_the_vector(folders):
 
 def test_what_has_no_limit_is_skipped(folders):
     class Integers(Sabotaged):
-        precision = "int8"
+        precision = "int4"
 
     result = check(folders["bert"], Integers, num_trials=1)["transformers"]
-    assert (result.skipped, result.num_comparisons, result.failed) == ("no limit is known for int8", 0, False)
+    assert (result.skipped, result.num_comparisons, result.failed) == ("no limit is known for int4", 0, False)
 
 
 def test_one_model_at_a_time(folders):
