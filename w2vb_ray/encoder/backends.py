@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from w2vb_ray.encoder import cpu, portable
+from w2vb_ray.encoder import cpu, cuda, portable
 from w2vb_ray.encoder.attention import BlockedAttention
 from w2vb_ray.encoder.flex import BlockPacking, FlexAttention
 from w2vb_ray.encoder.packing import Packing
@@ -55,7 +55,7 @@ PORTABLE = Backend(
     "portable", portable.Linear, portable.Int8Linear, portable.Depthwise, BlockedAttention, chunk_rows=cpu.CHUNK_ROWS
 )
 FLEX = Backend(
-    "flex", portable.Linear, portable.Int8Linear, portable.Depthwise, FlexAttention, packing=BlockPacking, compiled=True
+    "flex", portable.Linear, cuda.Int8Linear, portable.Depthwise, FlexAttention, packing=BlockPacking, compiled=True
 )
 
 
