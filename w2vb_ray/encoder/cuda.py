@@ -1,10 +1,14 @@
 """What multiplies bytes on a GPU, in operators that torch's compiler fuses with what stands before and behind."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from w2vb_ray.encoder.quantization import Int8Weight, row_scales
+
+_operators: Any = torch.ops.aten
 
 
 class Int8Linear(nn.Module):
@@ -30,7 +34,7 @@ class Int8Linear(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """(n, num_inputs) float32, n more than 16 -> (n, num_outputs) float32"""
         scales = row_scales(rows)
-        sums = torch._int_mm((rows / scales).round().to(torch.int8), self._values.t())
+        sums = _operators._int_mm((rows / scales).round().to(torch.int8), self._values.t())
         out = sums.float() * scales * self._scales
         if self._bias is not None:
             out = out + self._bias

@@ -44,8 +44,8 @@ def state_of(model: Any) -> dict[str, Tensor]:
         key = f"{name}.weight"
         if isinstance(module.weight, Int8Weight):
             state[key], state[key + SCALE] = module.weight.values, module.weight.scales
-        else:
-            state[key] = state[key].half()
+        elif bool((half := state[key].half()).isfinite().all()):
+            state[key] = half
     return state
 
 

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -29,12 +30,12 @@ class Exported:
         measured: the artifact beside its checkpoint in fp32.
         failed: names of what is below its limit.
         kept: matrices that stayed floats.
-        written: whether the artifact stands at `export.uri`.
+        written: whether the artifact goes to `export.uri`.
     """
 
     measured: gate.Measured
-    failed: list[str]
-    kept: list[str]
+    failed: Sequence[str]
+    kept: Sequence[str]
     written: bool
 
 
@@ -46,50 +47,28 @@ def export(config: ExportConfig, console: Console) -> Exported:
         SourceError: there is no speech to measure on.
         ConfigError: a kind that is not for this model, or a place that cannot be written to.
     """
-    section = config.export
-    check_vacant(section.uri, section.storage)
+    check_vacant(config.export.uri, config.export.storage)
     with stage(console, "reading the checkpoint"):
-        checkpoint = resolve_checkpoint(config.encoder)
-    if len(config.encoder.layers) != 1:
-        raise ConfigError(
-            f"encoder.layers must name the one hidden state on which the artifact is measured, but is "
-            f"{config.encoder.layers}; the artifact itself has all of them"
-        )
-    if checkpoint.artifact is not None:
-        raise ConfigError(
-            f"encoder.checkpoint must be a checkpoint to export, but '{checkpoint.name}' is an artifact already "
-            f"({checkpoint.artifact.kind}); give the one that it was made from"
-        )
+        checkpoint = _exportable(config)
     with stage(console, "reading the sample"):
         waveforms = read_sample(config)
     with stage(console, f"encoding {_seconds(waveforms):.0f} s with the checkpoint in fp32"):
         reference = _encode(config, config.encoder.model_copy(update={"precision": "fp32"}), waveforms)
+    trial = _Trial(config, console, checkpoint, waveforms, reference)
     with tempfile.TemporaryDirectory(prefix="w2vb-export-") as name:
-        kept: list[str] = []
-        found = _attempt(config, checkpoint, reference, waveforms, kept, Path(name) / "first", console)
         folder = Path(name) / "first"
-        limits = gate.limits(config.gate)
-        failed = gate.failures(found, limits)
-        if failed and section.kind in QUANTIZED and section.max_kept > 0:
+        found = trial.make(folder, kept=[])
+        if found.failed and trial.may_keep:
             with stage(console, "looking for the matrices that int8 costs most"):
-                kept = sensitivity.costliest(checkpoint, waveforms, section.max_kept)
+                kept = sensitivity.costliest(checkpoint, waveforms, config.export.max_kept)
             if kept:
                 folder = Path(name) / "second"
-                found = _attempt(config, checkpoint, reference, waveforms, kept, folder, console)
-                failed = gate.failures(found, limits)
-        written = section.accept or not failed
-        if written:
-            accepted = "by its limits" if not failed else f"by export.accept, in spite of {', '.join(failed)}"
-            sample = {
-                "uri": config.source.uri,
-                "utterances": len(waveforms),
-                "audio_s": round(_seconds(waveforms), 2),
-            }
-            description = {"measured": asdict(found), "limits": limits, "accepted": accepted}
-            write_description(folder, {"sample": sample, "gate": description})
+                found = trial.make(folder, kept)
+        if found.written:
             with stage(console, "writing the artifact"):
-                publish(folder, section.uri, section.storage)
-    return Exported(found, failed, kept, written)
+                write_description(folder, trial.describe(found))
+                publish(folder, config.export.uri, config.export.storage)
+    return found
 
 
 def table(config: ExportConfig, exported: Exported) -> Table:
@@ -137,24 +116,63 @@ _TITLES = {
 }
 
 
-def _attempt(
-    config: ExportConfig,
-    checkpoint: Checkpoint,
-    reference: gate.Encoded,
-    waveforms: Sequence[np.ndarray],
-    kept: Sequence[str],
-    folder: Path,
-    console: Console,
-) -> gate.Measured:
-    """Make an artifact in `folder` and measure it."""
-    folder.mkdir()
-    with stage(console, f"making {config.export.kind}"):
-        write_weights(checkpoint, config.export.kind, kept, folder)
-    encoder = config.encoder.model_copy(update={"checkpoint": str(folder), "precision": "auto", "storage": {}})
-    with stage(console, "encoding the sample with it"):
-        found = _encode(config, encoder, waveforms)
-    stored = sum(file.stat().st_size for file in resolve_checkpoint(encoder).weights)
-    return gate.compare(reference, found, stored / fp32_bytes(checkpoint))
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What every attempt at an artifact shares."""
+
+    config: ExportConfig
+    console: Console
+    checkpoint: Checkpoint
+    waveforms: Sequence[np.ndarray]
+    reference: gate.Encoded
+
+    @property
+    def may_keep(self) -> bool:
+        """Whether some matrices may stay floats."""
+        return self.config.export.kind in QUANTIZED and self.config.export.max_kept > 0
+
+    def make(self, folder: Path, kept: Sequence[str]) -> Exported:
+        """Make an artifact in a new folder and measure it."""
+        folder.mkdir()
+        with stage(self.console, f"making {self.config.export.kind}"):
+            write_weights(self.checkpoint, self.config.export.kind, kept, folder)
+        encoder = self.config.encoder.model_copy(
+            update={"checkpoint": str(folder), "revision": None, "precision": "auto", "storage": {}}
+        )
+        with stage(self.console, "encoding the sample with it"):
+            found = _encode(self.config, encoder, self.waveforms)
+        stored = sum(file.stat().st_size for file in resolve_checkpoint(encoder).weights)
+        measured = gate.compare(self.reference, found, stored / fp32_bytes(self.checkpoint))
+        failed = gate.failures(measured, gate.limits(self.config.gate))
+        return Exported(measured, failed, kept, written=self.config.export.accept or not failed)
+
+    def describe(self, found: Exported) -> dict[str, Any]:
+        """What `artifact.json` says of how it was measured and who let it pass."""
+        accepted = f"by export.accept, in spite of {', '.join(found.failed)}" if found.failed else "by its limits"
+        audio_s = round(_seconds(self.waveforms), 2)
+        return {
+            "sample": {"uri": self.config.source.uri, "utterances": len(self.waveforms), "audio_s": audio_s},
+            "gate": {
+                "measured": asdict(found.measured),
+                "limits": gate.limits(self.config.gate),
+                "accepted": accepted,
+            },
+        }
+
+
+def _exportable(config: ExportConfig) -> Checkpoint:
+    checkpoint = resolve_checkpoint(config.encoder)
+    if len(config.encoder.layers) != 1:
+        raise ConfigError(
+            f"encoder.layers must name the one hidden state on which the artifact is measured, but is "
+            f"{config.encoder.layers}; the artifact itself has all of them"
+        )
+    if checkpoint.artifact is not None:
+        raise ConfigError(
+            f"encoder.checkpoint must be a checkpoint to export, but '{checkpoint.name}' is an artifact already "
+            f"({checkpoint.artifact.kind}); give the one that it was made from"
+        )
+    return checkpoint
 
 
 def _encode(config: ExportConfig, encoder: EncoderSection, waveforms: Sequence[np.ndarray]) -> gate.Encoded:
