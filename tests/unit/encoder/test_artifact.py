@@ -4,12 +4,13 @@ import shutil
 import pytest
 import torch
 
+from tests.unit.encoder.checkpoints import load
 from w2vb_ray.config.sections import EncoderSection
 from w2vb_ray.encoder import resolve_checkpoint
 from w2vb_ray.encoder.precision import loaded_bytes, resolve_precision
 from w2vb_ray.encoder.quantized_model import SCALE
 from w2vb_ray.errors import CheckpointError, ConfigError
-from w2vb_ray.export.write import write_weights
+from w2vb_ray.export.write import check_vacant, publish, write_weights
 
 
 def resolve(folder):
@@ -74,8 +75,6 @@ def test_no_json(copy):
 def test_weights_that_are_wrong(damage, copy):
     from safetensors.torch import load_file, save_file
 
-    from tests.unit.encoder.checkpoints import load
-
     path, key = copy / "model.safetensors", "encoder.layers.1.ffn1.intermediate_dense.weight"
     if damage == "file":
         path.write_bytes(path.read_bytes()[:1000])
@@ -130,3 +129,22 @@ def test_memory_is_that_of_what_is_loaded(copy):
     assert loaded_bytes(resolve(copy), "fp32") == 4 * stored
     edit(copy, kind="fp16")
     assert loaded_bytes(resolve(copy), "auto") == 2 * stored
+
+
+def test_through_an_object_store(made, cache):
+    uri = "memory://models/int8"
+    check_vacant(uri, {})
+    publish(made, uri, {})
+    found = resolve(uri)
+    assert found.artifact == resolve(made).artifact
+    assert found.weights_sha256 == resolve(made).weights_sha256
+    assert load(uri, precision="auto").precision == "int8"
+    with pytest.raises(ConfigError, match=r"export\.uri must be an empty place, but memory://models/int8 holds"):
+        check_vacant(uri, {})
+
+
+def test_a_file_in_the_place_of_the_artifact(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"export\.uri must be an empty place"):
+        check_vacant(str(tmp_path / "file"), {})
+    check_vacant(str(tmp_path / "new" / "deeper"), {})
