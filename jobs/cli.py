@@ -1,10 +1,13 @@
 """What every job's command line shares: arguments, exit codes, and no secret in anything it prints."""
 
 import argparse
+import atexit
 import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
 
 from w2vb_ray.errors import ExitCode, NotReconciled, TableHeld, UserError
 from w2vb_ray.runtime import interrupt
@@ -50,6 +53,21 @@ def job_main(main: Callable[[list[str]], int]) -> int:
     except Exception:  # noqa: BLE001 - the last stop: the traceback goes through the redacting stream
         traceback.print_exc()
         return 1
+
+
+def end(code: int) -> NoReturn:
+    """End the process with a job's exit code, all output written.
+
+    Where Ray was loaded the interpreter is not taken apart: now and then a thread of Ray's that is still at work runs
+    into what is gone by then, and the process would end by SIGSEGV after its work was done and told.
+    """
+    if "ray" not in sys.modules:
+        sys.exit(code)
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage] - what else runs them?
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)
 
 
 def _say(message: str, code: ExitCode) -> int:

@@ -2,7 +2,7 @@
 
 import sys
 
-from jobs.cli import job_main, parse
+from jobs.cli import end, job_main, parse
 from w2vb_ray.config import load_config, show_config
 from w2vb_ray.config.export import ExportConfig
 from w2vb_ray.errors import ExitCode
@@ -34,4 +34,4 @@ def main(arguments: list[str]) -> ExitCode:
 
 
 if __name__ == "__main__":
-    sys.exit(job_main(main))
+    end(job_main(main))

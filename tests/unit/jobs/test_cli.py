@@ -131,3 +131,28 @@ def test_arguments():
     assert options == argparse.Namespace(config="c.yaml", overrides=["a.b=c", "d.e=-f"], print_config=True)
     with pytest.raises(SystemExit, match="2"):
         cli.parse("embed", "Embed", [])
+
+
+ENDING = """
+import atexit, sys, threading, types
+from jobs.cli import end
+sys.modules["ray"] = types.ModuleType("ray")
+atexit.register(print, "exit functions run")
+threading.Thread(target=threading.Event().wait).start()  # whoever waits for it waits for ever
+print("told", end=", ")
+end(4)
+"""
+
+
+def test_the_end_of_a_run_waits_for_no_thread_and_loses_no_output():
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING], capture_output=True, text=True, cwd=ROOT, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (4, "told, exit functions run\n", "")
+
+
+def test_without_ray_it_is_an_ordinary_end(monkeypatch):
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        cli.end(2)
+    assert ended.value.code == 2
