@@ -32,7 +32,7 @@ def make_artifact(kind: str, folder: Path) -> None:
     target = folder / kind
     target.mkdir()
     (known,) = (one for one in KINDS if one == kind)
-    write_weights(source, known, (), target)
+    write_weights(source, known, target)
 
 
 def weights_bytes(folder: Path) -> int:

@@ -53,7 +53,7 @@ def encoders(request, tmp_path_factory):
         checkpoint = "embedded"
         if request.param == "int8":
             folder = tmp_path_factory.mktemp("artifact")
-            write_weights(resolve_checkpoint(EncoderSection()), "int8", (), folder)
+            write_weights(resolve_checkpoint(EncoderSection()), "int8", folder)
             checkpoint = str(folder)
         yield request.param, {budget: load(checkpoint, request.param, budget) for budget in BUDGETS}
 

@@ -3,6 +3,7 @@
     format_version  1
     kind            one of `KINDS`
     files           names of the files that hold weights, all in the same folder
+    smoothed        whether outliers of activations were moved into weights
     kept            names of matrices that stay floats, because int8 would cost too much of the accuracy
     source          checkpoint, revision, weights_sha256, trained: what it was made from
     sample          uri, utterances, audio_s: the speech on which it was measured

@@ -135,7 +135,7 @@ class _Trial:
         """Make an artifact in a new folder and measure it."""
         folder.mkdir()
         with stage(self.console, f"making {self.config.export.kind}"):
-            write_weights(self.checkpoint, self.config.export.kind, kept, folder)
+            write_weights(self.checkpoint, self.config.export.kind, folder, kept=kept, calibration=self.waveforms)
         encoder = self.config.encoder.model_copy(
             update={"checkpoint": str(folder), "revision": None, "precision": "auto", "storage": {}}
         )

@@ -1,10 +1,11 @@
 """Some of the user's own speech, on which an artifact is measured."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
+from w2vb_ray.audio.features import SAMPLING_RATE_HZ
 from w2vb_ray.config.export import ExportConfig
 from w2vb_ray.embed.encode import waveform_of
 from w2vb_ray.embed.read import read_unit
@@ -37,6 +38,17 @@ def read_sample(config: ExportConfig) -> list[np.ndarray]:
             f"{len(usable)}; give other speech, or raise gate.max_duration_s"
         )
     return [waveform_of(decoded, usable[position]) for position in _positions(len(usable), gate.max_utterances)]
+
+
+def some_seconds(waveforms: Sequence[np.ndarray], seconds: float) -> list[np.ndarray]:
+    """The shortest of them, as many as have no more than so many seconds together, and one at least."""
+    some, total = list[np.ndarray](), 0
+    for waveform in sorted(waveforms, key=len):
+        if some and total + len(waveform) > seconds * SAMPLING_RATE_HZ:
+            break
+        some.append(waveform)
+        total += len(waveform)
+    return some
 
 
 def _evenly(rows: pa.Table, most: int) -> pa.Table:

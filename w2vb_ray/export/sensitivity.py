@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from w2vb_ray.audio.features import SAMPLING_RATE_HZ
 from w2vb_ray.encoder import Checkpoint
 from w2vb_ray.encoder.backends import Backend, choose_backend
 from w2vb_ray.encoder.conformer import ConformerLayer
@@ -18,6 +17,8 @@ from w2vb_ray.encoder.model import load_model
 from w2vb_ray.encoder.packed import PackedForward
 from w2vb_ray.encoder.packing import Packing
 from w2vb_ray.encoder.quantized_model import matrices, quantize_module
+from w2vb_ray.export.sample import some_seconds
+from w2vb_ray.export.smoothing import smooth
 
 _SAMPLE_S = 10.0
 _CPU = torch.device("cpu")
@@ -36,9 +37,10 @@ def costliest(checkpoint: Checkpoint, waveforms: Sequence[np.ndarray], max_kept:
         max_kept: share of the weights of all matrices, 0 to 1.
     """
     model = load_model(checkpoint, torch.float32, _CPU)
+    smooth(model, checkpoint, waveforms)  # as what they will be part of
     sizes = {name: module.weight.numel() for name, module in matrices(model)}
     groups = [list(names) for _, names in groupby(sizes, key=_group)]
-    errors = dict(_errors(model, checkpoint, _first_seconds(waveforms), groups))
+    errors = dict(_errors(model, checkpoint, some_seconds(waveforms, _SAMPLE_S), groups))
     room, kept = max_kept * sum(sizes.values()), list[str]()
     for names in sorted(groups, key=lambda names: -errors[names[0]] / sum(sizes[name] for name in names)):
         size = sum(sizes[name] for name in names)
@@ -52,16 +54,6 @@ def _group(name: str) -> str:
     for suffix in _STACKED:
         name = name.removesuffix(suffix)
     return name
-
-
-def _first_seconds(waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
-    some, total = list[np.ndarray](), 0
-    for waveform in sorted(waveforms, key=len):
-        if some and total + len(waveform) > _SAMPLE_S * SAMPLING_RATE_HZ:
-            break
-        some.append(waveform)
-        total += len(waveform)
-    return some
 
 
 def _errors(

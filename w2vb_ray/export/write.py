@@ -3,12 +3,13 @@
 import json
 import platform
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -22,6 +23,7 @@ from w2vb_ray.encoder.model import load_model
 from w2vb_ray.encoder.packed import why_not_packed
 from w2vb_ray.encoder.quantized_model import quantize_model, state_of
 from w2vb_ray.errors import ConfigError
+from w2vb_ray.export.smoothing import smooth
 
 _WEIGHTS = "model.safetensors"
 _CONFIG = "config.json"
@@ -29,20 +31,29 @@ _COPIED = (_CONFIG, "preprocessor_config.json", "processor_config.json", SETTING
 _PACKAGES = ("torch", "transformers", "numpy", "safetensors")
 
 
-def write_weights(checkpoint: Checkpoint, kind: Kind, kept: Collection[str], folder: Path) -> None:
+def write_weights(
+    checkpoint: Checkpoint,
+    kind: Kind,
+    folder: Path,
+    *,
+    kept: Collection[str] = (),
+    calibration: Sequence[np.ndarray] = (),
+) -> None:
     """Fill a folder with everything but what was measured.
 
     Args:
         checkpoint: what is exported.
         kind: into what.
-        kept: matrices that stay floats.
         folder: empty.
+        kept: matrices that stay floats.
+        calibration: waveforms on which outliers are looked for, for `int8`.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded.
         ConfigError: the kind is not for this model, or cannot hold its weights.
     """
     model = load_model(checkpoint, torch.float32, torch.device("cpu"))
+    smoothed = kind == "int8" and len(calibration) > 0  # the inputs of other kinds are not rounded
     match kind:
         case "int8" | "int8_weights":
             reason = why_not_packed(model.config)
@@ -51,6 +62,8 @@ def write_weights(checkpoint: Checkpoint, kind: Kind, kept: Collection[str], fol
                     f"export.kind {kind} is for wav2vec2-bert with relative_key positions and SiLU, but "
                     f"encoder.checkpoint '{checkpoint.name}' has {reason}; choose fp16 or bf16"
                 )
+            if smoothed:
+                smooth(model, checkpoint, calibration)
             quantize_model(model, kept)
             state = state_of(model)
         case "fp16" | "bf16":
@@ -64,7 +77,7 @@ def write_weights(checkpoint: Checkpoint, kind: Kind, kept: Collection[str], fol
     for name in _COPIED:
         if (checkpoint.path / name).is_file():
             shutil.copyfile(checkpoint.path / name, folder / name)
-    write_description(folder, {"kind": kind, "kept": sorted(kept), "source": _source(checkpoint)})
+    write_description(folder, {"kind": kind, "smoothed": smoothed, "kept": sorted(kept), "source": _source(checkpoint)})
 
 
 def fp32_bytes(checkpoint: Checkpoint) -> int:

@@ -20,7 +20,7 @@ def resolve(folder):
 @pytest.fixture(scope="module")
 def made(checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp("artifact")
-    write_weights(resolve(checkpoint("bert")), "int8", (), folder)
+    write_weights(resolve(checkpoint("bert")), "int8", folder)
     return folder
 
 

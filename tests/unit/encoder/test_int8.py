@@ -112,7 +112,7 @@ def artifact(checkpoint, tmp_path_factory):
             folder.mkdir()
             source = resolve_checkpoint(EncoderSection(checkpoint=str(checkpoint("bert"))))
             with torch.inference_mode(False):
-                write_weights(source, kind, kept, folder)
+                write_weights(source, kind, folder, kept=kept)
         return made[kind, kept]
 
     return get
