@@ -51,7 +51,7 @@ class Encoder(Protocol):
         num_layers: layers of the model; hidden states are numbered 0 (input of the first) to `num_layers` (output).
         dimension: D of one hidden state.
         layers: kept (or mixed) hidden states, non-negative, in the order of the configuration.
-        precision: `fp32`, `bf16` or `fp16`.
+        precision: `fp32`, `bf16`, `fp16` or `int8`.
         device: `cpu` or `cuda`.
         stats: real and padding frames seen so far.
     """

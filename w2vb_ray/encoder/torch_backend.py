@@ -31,7 +31,7 @@ class Settings:
         dimension: D.
         layers: kept hidden states, non-negative.
         layer_weights: of each in their mixture; None keeps them apart.
-        precision: `fp32`, `bf16` or `fp16`.
+        precision: `fp32`, `bf16`, `fp16` or `int8`.
         device: `cpu` or `cuda`.
         poolings: how frames become one vector, several ways.
         normalise: whether each vector is divided by its L2 norm.

@@ -29,7 +29,7 @@ class Report:
 
     Args:
         checkpoint: the resolved checkpoint.
-        precision: `fp32`, `bf16` or `fp16`, resolved.
+        precision: `fp32`, `bf16`, `fp16` or `int8`, resolved.
         device: `cpu` or `cuda`, resolved.
         results: one per check.
         wall_s: seconds it took, loading included.
