@@ -11,6 +11,7 @@ from w2vb_ray.source.access import readable
 
 _NUM_FOLDERS = 3
 _NUM_FILES = 1000
+_HUB = "hf://"
 
 
 class Peek:
@@ -62,7 +63,7 @@ class Peek:
 
     @cached_property
     def folders(self) -> list[str]:
-        """A few of the folders in this folder, on this machine and on S3; elsewhere looking could take too long."""
+        """A few of the folders in this folder, on this machine, S3 and the hub; elsewhere it could take too long."""
         if self.place.pattern is not None:
             return []
         if storage.is_local(self.uri):
@@ -72,6 +73,8 @@ class Peek:
             with readable(self.uri):
                 found = s3_pages.first_folders(fs, storage.fs_path(self.uri, fs))
             return [storage.join(self.uri, name) for name in found[:_NUM_FOLDERS]]
+        if storage.same_protocol(self.uri, _HUB):
+            return [storage.join(self.uri, name) for name in self._on_hub(self.uri, "directory")[:_NUM_FOLDERS]]
         return []
 
     @cached_property
@@ -80,11 +83,21 @@ class Peek:
         return self.files_in(self.uri) if self.place.pattern is None else frozenset()
 
     def files_in(self, folder: str) -> frozenset[str]:
-        """Names of some of the files directly in a folder, on this machine and on S3."""
+        """Names of some of the files directly in a folder, on this machine, S3 and the hub."""
         if storage.is_local(folder):
             return frozenset(islice(listing.files_in(folder), _NUM_FILES))
         if storage.same_protocol(folder, "s3://"):
             fs = storage.filesystem(folder, self.options)
             with readable(folder):
                 return frozenset(s3_pages.first_files(fs, storage.fs_path(folder, fs)))
+        if storage.same_protocol(folder, _HUB):
+            return frozenset(self._on_hub(folder, "file")[:_NUM_FILES])
         return frozenset()
+
+    def _on_hub(self, folder: str, kind: str) -> list[str]:
+        """Names in a folder of a repository, which has some thousands of entries at most."""
+        fs = storage.filesystem(folder, self.options)
+        with readable(folder), suppress(FileNotFoundError, NotADirectoryError):
+            entries = fs.ls(storage.fs_path(folder, fs), detail=True)
+            return sorted(entry["name"].rpartition("/")[2] for entry in entries if entry["type"] == kind)
+        return []
