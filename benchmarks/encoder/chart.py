@@ -7,10 +7,9 @@ Bars are audio seconds per CPU second of one thread; rows that were not measured
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import Any
 
 ENGINES = {
     "transformers-eager-batch8": "transformers, eager, 8 as they come",
@@ -33,32 +32,33 @@ _STYLE = """
     }"""
 
 
-def draw(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, Any], model: str = "base") -> str:
-    """The workloads of one model side by side, an engine per line, as SVG that follows the reader's colour scheme."""
-    speeds = {
-        (row["workload"], row["engine"]): row["audio_s_per_cpu_s"]
-        for row in rows
-        if row["model"] == model and row["engine"] in ENGINES
-    }
-    workloads = list(dict.fromkeys(workload for workload, _ in speeds))
-    engines = [engine for engine in ENGINES if any((workload, engine) in speeds for workload in workloads)]
-    width, height = _LABELS + _PANEL * len(workloads), _TOP + _BAR * len(engines) + 40
+def draw(speeds: Mapping[tuple[str, str], float], labels: Mapping[str, str], title: str, note: str) -> str:
+    """Panels side by side, an engine per line, as SVG that follows the reader's colour scheme.
+
+    Args:
+        speeds: (panel, engine) -> audio-seconds per CPU second.
+        labels: engine -> what a reader calls it, in the order of the lines.
+        title: above.
+        note: below.
+    """
+    panels = list(dict.fromkeys(panel for panel, _ in speeds))
+    engines = [engine for engine in labels if any((panel, engine) in speeds for panel in panels)]
+    width, height = _LABELS + _PANEL * len(panels), _TOP + _BAR * len(engines) + 40
     fastest = max(speeds.values())
     parts = [
-        f'<text class="title" x="20" y="28">Wav2Vec2-BERT {model}, fp32: audio-seconds per CPU second</text>',
-        f'<text class="note" x="20" y="{height - 14}">one thread, {escape(machine["cpu"])}; same weights, same numbers '
-        "to 1e-4</text>",
+        f'<text class="title" x="20" y="28">{escape(title)}</text>',
+        f'<text class="note" x="20" y="{height - 14}">{escape(note)}</text>',
     ]
     parts += [
-        f'<text class="text" x="{_LABELS - 12}" y="{_y(line) + 14}" text-anchor="end">{escape(ENGINES[engine])}</text>'
+        f'<text class="text" x="{_LABELS - 12}" y="{_y(line) + 14}" text-anchor="end">{escape(labels[engine])}</text>'
         for line, engine in enumerate(engines)
     ]
-    for panel, workload in enumerate(workloads):
-        left = _LABELS + panel * _PANEL
-        parts.append(f'<text class="note" x="{left}" y="{_TOP - 10}">{escape(workload)}</text>')
+    for index, panel in enumerate(panels):
+        left = _LABELS + index * _PANEL
+        parts.append(f'<text class="note" x="{left}" y="{_TOP - 10}">{escape(panel)}</text>')
         parts.append(f'<path class="axis" d="M{left} {_TOP - 4}V{_TOP + _BAR * len(engines)}"/>')
         for line, engine in enumerate(engines):
-            if (speed := speeds.get((workload, engine))) is None:
+            if (speed := speeds.get((panel, engine))) is None:
                 continue
             length, kind = _SCALE * speed / fastest, "ours" if engine.startswith("ours") else "bar"
             parts.append(f'<rect class="{kind}" x="{left}" y="{_y(line)}" width="{length:.1f}" height="18" rx="2"/>')
@@ -83,7 +83,14 @@ def main() -> None:
     parser.add_argument("picture", type=Path, metavar="PICTURE.svg")
     options = parser.parse_args()
     result = json.loads(options.result.read_text())
-    options.picture.write_text(draw(result["rows"], result["machine"]))
+    speeds = {
+        (row["workload"], row["engine"]): row["audio_s_per_cpu_s"]
+        for row in result["rows"]
+        if row["model"] == "base" and row["engine"] in ENGINES
+    }
+    title = "Wav2Vec2-BERT base, fp32: audio-seconds per CPU second"
+    note = f"one thread, {result['machine']['cpu']}; same weights, same numbers to 1e-4"
+    options.picture.write_text(draw(speeds, ENGINES, title, note))
 
 
 if __name__ == "__main__":

@@ -44,5 +44,9 @@ def test_a_tiny_run_writes_every_row(tmp_path: Path) -> None:
     assert ours["alone_error"] <= 1e-6
     assert (ours["load_s"] > 0, rows["transformers-eager-batch8"]["load_s"]) == (True, None)
     assert len(written["claims"]) == len(CLAIMS)
+    picture = tmp_path / "picture.svg"
+    command = [sys.executable, "-m", "benchmarks.export.chart", str(result), str(picture)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert f">{ours['audio_s_per_cpu_s']:.2f}</text>" in picture.read_text(encoding="utf-8")
     measured = {claim["claim"]: claim["measured"] for claim in written["claims"]}
     assert measured["base, log-normal: ours-int8 size_ratio at most 0.27"] == ours["size_ratio"]
