@@ -93,12 +93,13 @@ class EncoderSection(Section):
     """The model."""
 
     checkpoint: str = "embedded"
-    """A transformers folder, an object-store URI or a hub id, in safetensors. `embedded` is the small model that
-    comes with this package (untrained for now: for trying the pipeline, not for using the vectors)."""
+    """A transformers folder, an object-store URI or a hub id, in safetensors; or an artifact of the export job.
+    `embedded` is the small model that comes with this package (untrained for now: for trying the pipeline, not for
+    using the vectors)."""
     revision: str | None = None
     """Commit, tag or branch of a hub checkpoint."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
-    """`auto` is fp32 on CPU and bf16 on CUDA."""
+    """`auto` is fp32 on CPU and bf16 on CUDA, and int8 for an int8 artifact on CPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is CUDA where the encoder finds a GPU."""
     layers: list[int] = [-1]

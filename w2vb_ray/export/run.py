@@ -21,6 +21,8 @@ from w2vb_ray.export.sample import read_sample
 from w2vb_ray.export.write import check_vacant, fp32_bytes, publish, write_description, write_weights
 from w2vb_ray.runtime.progress import stage
 
+_NAMED = 3  # of the matrices that stay floats
+
 
 @dataclass(frozen=True, slots=True)
 class Exported:
@@ -90,9 +92,8 @@ def closing_lines(config: ExportConfig, exported: Exported) -> list[str]:
     """What the table has no room for; the last line says where the artifact is, or why there is none."""
     lines: list[str] = []
     if exported.kept:
-        lines.append(
-            f"{len(exported.kept)} matrices stay fp16, where int8 cost most: {', '.join(exported.kept[:3])}, …"
-        )
+        named = ", ".join(exported.kept[:_NAMED]) + (", …" if len(exported.kept) > _NAMED else "")
+        lines.append(f"{len(exported.kept)} matrices stay fp16, where int8 cost most: {named}")
     if not exported.failed:
         return [*lines, f"written to {config.export.uri}"]
     names = ", ".join(_TITLES[name] for name in exported.failed)
