@@ -44,10 +44,11 @@ class Int8Linear(nn.Module):
     _values: Tensor
     _scales: Tensor
     _bias: Tensor | None
+    _dtype = torch.float32  # of the integers
 
     def __init__(self, weight: Int8Weight, bias: Tensor | None, activation: str) -> None:
         super().__init__()
-        self.register_buffer("_values", weight.values.float())
+        self.register_buffer("_values", weight.values.to(self._dtype).contiguous())
         self.register_buffer("_scales", weight.scales.clone())
         self.register_buffer("_bias", None if bias is None else bias.detach().float().clone())
         self._silu = activation == "silu"
@@ -55,10 +56,14 @@ class Int8Linear(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """(n, num_inputs) float32 -> (n, num_outputs) float32"""
         scales = row_scales(rows)
-        out = F.linear((rows / scales).round_(), self._values).mul_(self._scales).mul_(scales)
+        out = self._sums((rows / scales).round().to(self._dtype)) * self._scales * scales
         if self._bias is not None:
-            out.add_(self._bias)
-        return F.silu(out, inplace=True) if self._silu else out
+            out = out + self._bias
+        return F.silu(out) if self._silu else out
+
+    def _sums(self, rounded: Tensor) -> Tensor:
+        """Integers of rows times those of the weight, as float32."""
+        return F.linear(rounded, self._values)
 
 
 class Depthwise(nn.Module):
