@@ -1,5 +1,5 @@
 """An utterance has the same vectors alone and in any company: to 1e-4 of their norm, in bf16 to a cosine of 0.9999, in
-int8 to 1e-6."""
+int8 to 1e-6; whatever runs the model."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from w2vb_ray.config.sections import AudioSection, BatchingSection, EncoderSection, PoolingSection
 from w2vb_ray.encoder import Encoder, load_encoder, resolve_checkpoint
+from w2vb_ray.encoder.artifact import KINDS
 from w2vb_ray.export.write import write_weights
 
 SECOND = 16_000
@@ -45,17 +46,18 @@ def load(checkpoint: str, precision: str, max_frames: int) -> Encoder:
     )
 
 
-@pytest.fixture(scope="module", params=["fp32", "bf16", "int8"])
+@pytest.fixture(scope="module", params=["fp32", "bf16", "int8", "onnx", "onnx_int8", "openvino", "openvino_int8"])
 def encoders(request, tmp_path_factory):
-    """Precision, and an encoder for each budget."""
+    """Precision, and an encoder for each budget, of the model itself or of an artifact."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("W2VB_RAY_CACHE", str(tmp_path_factory.mktemp("cache")))
-        checkpoint = "embedded"
-        if request.param == "int8":
+        checkpoint, precision = "embedded", request.param
+        if request.param in KINDS and request.param != "bf16":
             folder = tmp_path_factory.mktemp("artifact")
-            write_weights(resolve_checkpoint(EncoderSection()), "int8", folder)
-            checkpoint = str(folder)
-        yield request.param, {budget: load(checkpoint, request.param, budget) for budget in BUDGETS}
+            write_weights(resolve_checkpoint(EncoderSection()), request.param, folder)
+            checkpoint, precision = str(folder), "auto"
+        by_budget = {budget: load(checkpoint, precision, budget) for budget in BUDGETS}
+        yield by_budget[1].precision, by_budget
 
 
 @pytest.fixture(scope="module")

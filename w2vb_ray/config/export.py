@@ -13,9 +13,10 @@ class ExportSection(Section):
 
     uri: str
     """Folder or fsspec URL for the artifact; empty or not there yet. `encoder.checkpoint` of other jobs takes it."""
-    kind: Literal["int8", "int8_weights", "fp16", "bf16"] = "int8"
+    kind: Literal["int8", "int8_weights", "fp16", "bf16", "onnx", "onnx_int8", "openvino", "openvino_int8"] = "int8"
     """`int8`: matrices and what they are multiplied with, for CPUs; `int8_weights`: matrices only, a quarter of the
-    size at the speed of floats; `fp16`, `bf16`: half the size."""
+    size at the speed of floats; `fp16`, `bf16`: half the size; `onnx`, `onnx_int8`, `openvino` (fp16), `openvino_int8`:
+    graphs for ONNX Runtime and OpenVINO, which need the extras `onnx` and `openvino`."""
     max_kept: float = Field(default=0.05, ge=0, le=1)
     """Share of the matrices that may stay fp16 where int8 costs too much accuracy: the costliest ones, as measured."""
     accept: bool = False

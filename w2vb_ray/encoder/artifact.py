@@ -2,7 +2,7 @@
 
     format_version  1
     kind            one of `KINDS`
-    files           names of the files that hold weights, all in the same folder
+    files           names of the files that hold weights or the graph, all in the same folder
     smoothed        whether outliers of activations were moved into weights
     kept            names of matrices that stay floats, because int8 would cost too much of the accuracy
     source          checkpoint, revision, weights_sha256, trained: what it was made from
@@ -22,11 +22,26 @@ from w2vb_ray.errors import CheckpointError
 
 ARTIFACT = "artifact.json"
 FORMAT_VERSION = 1
-Kind = Literal["int8", "int8_weights", "fp16", "bf16"]
+Kind = Literal["int8", "int8_weights", "fp16", "bf16", "onnx", "onnx_int8", "openvino", "openvino_int8"]
 """`int8`: matrices of bytes, multiplied by rows of bytes; `int8_weights`: the same bytes, made floats when loaded;
-`fp16`, `bf16`: floats of half the size, in plain transformers' own layout."""
+`fp16`, `bf16`: floats of half the size, in plain transformers' own layout; `onnx`, `openvino`: graphs for these
+runtimes, of fp32 and of fp16 that is multiplied in fp32, or with matrices of bytes."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 QUANTIZED: tuple[Kind, ...] = ("int8", "int8_weights")
+Runtime = Literal["torch", "onnxruntime", "openvino"]
+
+ONNX = "model.onnx"
+OPENVINO = "openvino_model.xml"
+
+
+def input_names(model_type: str) -> tuple[str, ...]:
+    """Of a graph of this type of model."""
+    return ("input_features", "attention_mask") if model_type == "wav2vec2-bert" else ("input_values",)
+
+
+def output_name(layer: int) -> str:
+    """Of a hidden state, 0 to `num_layers`, in a graph."""
+    return f"hidden_{layer:02d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +60,19 @@ class Artifact:
 
     @property
     def quantized(self) -> bool:
-        """Whether matrices are int8 with scales."""
+        """Whether matrices are int8 with scales that this package's own layers take."""
         return self.kind in QUANTIZED
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs it."""
+        match self.kind:
+            case "onnx" | "onnx_int8":
+                return "onnxruntime"
+            case "openvino" | "openvino_int8":
+                return "openvino"
+            case _:
+                return "torch"
 
 
 def read_artifact(content: Mapping[str, Any], name: str) -> Artifact:

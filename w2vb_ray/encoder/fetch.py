@@ -7,13 +7,14 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
+from w2vb_ray.encoder.artifact import ARTIFACT
 from w2vb_ray.errors import CheckpointError
 
 _WANTED = (
     *("config.json", "preprocessor_config.json", "processor_config.json"),
-    *("attention_pooling.json", "artifact.json"),
+    *("attention_pooling.json", ARTIFACT),
 )
 _VERSION_KEYS = ("ETag", "etag", "md5", "checksum", "LastModified", "mtime", "last_modified")
 
@@ -64,7 +65,8 @@ def fetch_uri(uri: str, storage: dict[str, Any]) -> Path:
     except (OSError, ValueError, ImportError) as err:
         raise _unreadable(uri, err) from err
     files = {PurePosixPath(entry["name"]).name: entry for entry in listing if entry["type"] == "file"}
-    wanted = {name: files[name] for name in sorted(files) if _is_wanted(name)}
+    of_artifact = _named_by(filesystem, files.get(ARTIFACT), uri)
+    wanted = {name: files[name] for name in sorted(files) if _is_wanted(name) or name in of_artifact}
     if "config.json" not in wanted:
         raise CheckpointError(
             f"encoder.checkpoint must be a transformers checkpoint, but there is no config.json under '{uri}'; "
@@ -92,13 +94,35 @@ def fetch_hub(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"]))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"]))
+        if more := _files_of((folder / ARTIFACT).read_bytes() if (folder / ARTIFACT).is_file() else b"{}"):
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors", *more]))
+        return folder
     except (OSError, ValueError) as err:  # the hub's own errors are among these
         where = f"'{name}'" if revision is None else f"'{name}' at revision '{revision}'"
         raise CheckpointError(
             f"encoder.checkpoint must be a folder, a URI, a hub id or 'embedded', but {where} is no folder and the "
             f"hub did not give it ({_first_line(err)}); check the name, encoder.revision and the network"
         ) from err
+
+
+def _named_by(filesystem: Any, artifact: dict[str, Any] | None, uri: str) -> list[str]:
+    if artifact is None:
+        return []
+    try:
+        return _files_of(filesystem.cat_file(artifact["name"]))
+    except OSError as err:
+        raise _unreadable(uri, err) from err
+
+
+def _files_of(described: bytes) -> list[str]:
+    """Files that an `artifact.json` names: graphs have other names than weights; nothing where it is damaged."""
+    try:
+        content: Any = json.loads(described)
+    except ValueError:
+        return []  # told when it is read
+    files = cast("dict[str, Any]", content).get("files") if isinstance(content, dict) else None
+    return [one for one in cast("list[Any]", files) if isinstance(one, str)] if isinstance(files, list) else []
 
 
 def _is_wanted(name: str) -> bool:

@@ -1,6 +1,7 @@
 """The seam between the encoder and what multiplies the matrices: a micro-batch in, hidden states of kept layers out.
 
-`TransformersForward` runs the model class of transformers as it is; `packed.PackedForward` is the fast one.
+`TransformersForward` runs the model class of transformers as it is; `packed.PackedForward` is the fast one;
+`graph_forward.GraphForward` hands exported graphs to other runtimes.
 """
 
 import logging
@@ -15,7 +16,10 @@ from torch.nn.utils.rnn import pad_sequence
 from w2vb_ray.encoder.backends import choose_backend
 from w2vb_ray.encoder.checkpoint import Checkpoint
 from w2vb_ray.encoder.frontend import Frontend
+from w2vb_ray.encoder.graph_forward import GraphForward
 from w2vb_ray.encoder.model import load_model
+from w2vb_ray.encoder.onnx_runtime import open_onnx
+from w2vb_ray.encoder.openvino_runtime import open_openvino
 from w2vb_ray.encoder.packed import PackedForward, why_not_packed
 from w2vb_ray.encoder.quiet import without_mask_warning
 
@@ -96,7 +100,20 @@ def make_forward(
 
     Raises:
         CheckpointError: the files do not make this model, or weights are missing.
+        ConfigError: an artifact's runtime is not installed, or not for this device.
     """
+    match checkpoint.artifact.runtime if checkpoint.artifact else "torch":
+        case "onnxruntime":
+            return GraphForward(open_onnx(checkpoint, layers, precision, device), layers, frontend.input_name)
+        case "openvino":
+            return GraphForward(open_openvino(checkpoint, layers, device), layers, frontend.input_name)
+        case "torch":
+            return _torch_forward(checkpoint, layers, frontend, precision, device)
+
+
+def _torch_forward(
+    checkpoint: Checkpoint, layers: Sequence[int], frontend: Frontend, precision: str, device: torch.device
+) -> Forward:
     int8, dtype = precision == "int8", DTYPES[precision]
     model = load_model(checkpoint, dtype, device, int8=int8)
     if checkpoint.model_type == "wav2vec2-bert":

@@ -19,7 +19,7 @@ from w2vb_ray.encoder.pooling import Partial, Pooling, unit_length, window_stati
 from w2vb_ray.encoder.windows import FRAMES_PER_S, Window, split_windows
 from w2vb_ray.errors import ConfigError
 
-_CPU_OUT_OF_MEMORY = ("not enough memory", "DefaultCPUAllocator")
+_CPU_OUT_OF_MEMORY = ("not enough memory", "DefaultCPUAllocator", "Failed to allocate memory")  # torch, onnxruntime
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """How far an artifact's vectors are from those of its checkpoint in fp32, on the same speech."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
@@ -54,11 +54,21 @@ class Measured:
     size_ratio: float
 
 
-def encode_sample(encoder: Encoder, waveforms: Sequence[np.ndarray]) -> Encoded:
-    """Every waveform through an encoder that keeps one layer and pools by mean."""
-    found = encoder.encode(waveforms, keep_frames=True)
+def encode_sample(load: Callable[[int | None], Encoder], waveforms: Sequence[np.ndarray]) -> Encoded:
+    """Every waveform through an encoder that keeps one layer and pools by mean.
+
+    Args:
+        load: number of threads -> the encoder. It is loaded again for the time on one thread.
+        waveforms: (num_samples,) each.
+    """
+    found = load(None).encode(waveforms, keep_frames=True)
     frames = [one.frames[0] for one in found if one.frames is not None]
-    return Encoded(np.stack([one.pooled[0] for one in found]), frames, _time(encoder, waveforms))
+    num_threads = torch.get_num_threads()
+    try:
+        seconds = _time(load(1), waveforms)
+    finally:
+        torch.set_num_threads(num_threads)
+    return Encoded(np.stack([one.pooled[0] for one in found]), frames, seconds)
 
 
 def _time(encoder: Encoder, waveforms: Sequence[np.ndarray]) -> float:
@@ -66,15 +76,10 @@ def _time(encoder: Encoder, waveforms: Sequence[np.ndarray]) -> float:
     ends = np.cumsum([len(waveform) for waveform in waveforms])
     some = waveforms[: 1 + int(np.searchsorted(ends, _TIMED_SAMPLES))]
     clock = time.perf_counter if encoder.device == "cuda" else time.process_time
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        marks = [clock()]
-        for _ in range(_TURNS):
-            encoder.encode(some)
-            marks.append(clock())
-    finally:
-        torch.set_num_threads(num_threads)
+    marks = [clock()]
+    for _ in range(_TURNS):
+        encoder.encode(some)
+        marks.append(clock())
     return min(end - start for start, end in pairwise(marks))
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from w2vb_ray.audio.features import SAMPLING_RATE_HZ
 from w2vb_ray.config.export import ExportConfig
 from w2vb_ray.config.sections import EncoderSection, PoolingSection
-from w2vb_ray.encoder import Checkpoint, load_encoder, resolve_checkpoint
+from w2vb_ray.encoder import Checkpoint, Encoder, load_encoder, resolve_checkpoint
 from w2vb_ray.encoder.artifact import QUANTIZED
 from w2vb_ray.errors import ConfigError
 from w2vb_ray.export import gate, sensitivity
@@ -177,8 +177,10 @@ def _exportable(config: ExportConfig) -> Checkpoint:
 
 
 def _encode(config: ExportConfig, encoder: EncoderSection, waveforms: Sequence[np.ndarray]) -> gate.Encoded:
-    loaded = load_encoder(encoder, PoolingSection(), config.batching, config.audio)
-    return gate.encode_sample(loaded, waveforms)
+    def load(num_threads: int | None) -> Encoder:
+        return load_encoder(encoder, PoolingSection(), config.batching, config.audio, num_threads=num_threads)
+
+    return gate.encode_sample(load, waveforms)
 
 
 def _seconds(waveforms: Sequence[np.ndarray]) -> float:

@@ -3,6 +3,8 @@
 import json
 import platform
 import shutil
+import sys
+import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from math import prod
@@ -13,6 +15,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from w2vb_ray import __version__, storage
 from w2vb_ray.encoder import Checkpoint
@@ -23,12 +26,15 @@ from w2vb_ray.encoder.model import load_model
 from w2vb_ray.encoder.packed import why_not_packed
 from w2vb_ray.encoder.quantized_model import quantize_model, state_of
 from w2vb_ray.errors import ConfigError
+from w2vb_ray.export.onnx_files import quantize_onnx, write_onnx
+from w2vb_ray.export.openvino_files import write_openvino
 from w2vb_ray.export.smoothing import smooth
 
 _WEIGHTS = "model.safetensors"
 _CONFIG = "config.json"
 _COPIED = (_CONFIG, "preprocessor_config.json", "processor_config.json", SETTINGS, ATTENTION_WEIGHTS)
-_PACKAGES = ("torch", "transformers", "numpy", "safetensors")
+_TOOLS = ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
+_PACKAGES = ("torch", "transformers", "numpy", "safetensors", *_TOOLS)
 
 
 def write_weights(
@@ -56,28 +62,60 @@ def write_weights(
     smoothed = kind == "int8" and len(calibration) > 0  # the inputs of other kinds are not rounded
     match kind:
         case "int8" | "int8_weights":
-            reason = why_not_packed(model.config)
-            if reason is not None:
-                raise ConfigError(
-                    f"export.kind {kind} is for wav2vec2-bert with relative_key positions and SiLU, but "
-                    f"encoder.checkpoint '{checkpoint.name}' has {reason}; choose fp16 or bf16"
-                )
-            if smoothed:
-                smooth(model, checkpoint, calibration)
-            quantize_model(model, kept)
-            state = state_of(model)
+            files = _write_int8(model, checkpoint, kind, folder, kept, calibration if smoothed else ())
         case "fp16" | "bf16":
-            state = model.to(torch.float16 if kind == "fp16" else torch.bfloat16).state_dict()
-            if not all(bool(one.isfinite().all()) for one in state.values()):
-                raise ConfigError(
-                    f"export.kind {kind} cannot hold the weights of encoder.checkpoint '{checkpoint.name}': some are "
-                    "larger than 65504; choose bf16"
-                )
-    save_file({key: one.contiguous() for key, one in state.items()}, folder / _WEIGHTS, metadata={"format": "pt"})
+            files = _write_halves(model, checkpoint, kind, folder)
+        case "onnx":
+            files = write_onnx(model, checkpoint, folder)
+        case "onnx_int8" | "openvino" | "openvino_int8":
+            with tempfile.TemporaryDirectory(dir=folder) as name:
+                write_onnx(model, checkpoint, Path(name))
+                del model
+                if kind == "onnx_int8":
+                    files = quantize_onnx(Path(name), folder)
+                else:
+                    files = write_openvino(Path(name), folder, int8=kind == "openvino_int8")
     for name in _COPIED:
         if (checkpoint.path / name).is_file():
             shutil.copyfile(checkpoint.path / name, folder / name)
-    write_description(folder, {"kind": kind, "smoothed": smoothed, "kept": sorted(kept), "source": _source(checkpoint)})
+    about = {"smoothed": smoothed, "kept": sorted(kept), "source": _source(checkpoint)}
+    write_description(folder, {"kind": kind, "files": files, **about})
+
+
+def _write_int8(
+    model: Any,
+    checkpoint: Checkpoint,
+    kind: Kind,
+    folder: Path,
+    kept: Collection[str],
+    calibration: Sequence[np.ndarray],
+) -> list[str]:
+    is_bert = checkpoint.model_type == "wav2vec2-bert"
+    reason = why_not_packed(model.config) if is_bert else f"model_type {checkpoint.model_type!r}"
+    if reason is not None:
+        raise ConfigError(
+            f"export.kind {kind} is for wav2vec2-bert with relative_key positions and SiLU, but "
+            f"encoder.checkpoint '{checkpoint.name}' has {reason}; choose onnx_int8, openvino_int8, fp16 or bf16"
+        )
+    if len(calibration) > 0:
+        smooth(model, checkpoint, calibration)
+    quantize_model(model, kept)
+    return _save(state_of(model), folder)
+
+
+def _write_halves(model: Any, checkpoint: Checkpoint, kind: Kind, folder: Path) -> list[str]:
+    state: dict[str, Tensor] = model.to(torch.float16 if kind == "fp16" else torch.bfloat16).state_dict()
+    if not all(bool(one.isfinite().all()) for one in state.values()):
+        raise ConfigError(
+            f"export.kind {kind} cannot hold the weights of encoder.checkpoint '{checkpoint.name}': some are "
+            "larger than 65504; choose bf16"
+        )
+    return _save(state, folder)
+
+
+def _save(state: Mapping[str, Tensor], folder: Path) -> list[str]:
+    save_file({key: one.contiguous() for key, one in state.items()}, folder / _WEIGHTS, metadata={"format": "pt"})
+    return [_WEIGHTS]
 
 
 def fp32_bytes(checkpoint: Checkpoint) -> int:
@@ -129,9 +167,9 @@ def publish(folder: Path, uri: str, options: Mapping[str, Any]) -> None:
 
 
 def _description() -> dict[str, Any]:
-    packages = {package: version(package) for package in _PACKAGES}
+    packages = {package: version(package) for package in _PACKAGES if package in sys.modules}
     versions = {"w2vb_ray": __version__, "python": platform.python_version(), **packages}
-    return {"format_version": FORMAT_VERSION, "files": [_WEIGHTS], "versions": versions}
+    return {"format_version": FORMAT_VERSION, "versions": versions}
 
 
 def _source(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -106,6 +106,11 @@ def test_weights_that_are_wrong(damage, copy):
         ("fp16", "auto", "cpu", "fp32"),
         (None, "auto", "cuda", "bf16"),
         (None, "fp16", "cuda", "fp16"),
+        ("onnx", "auto", "cuda", "fp32"),
+        ("onnx", "fp16", "cuda", "fp16"),
+        ("onnx_int8", "auto", "cpu", "int8"),
+        ("openvino", "fp32", "cpu", "fp32"),
+        ("openvino_int8", "int8", "cpu", "int8"),
     ],
 )
 def test_precision(kind, wanted, device, expected, copy, checkpoint):
@@ -123,12 +128,22 @@ def test_int8_is_for_artifacts_of_that_kind(kind, copy, checkpoint):
         resolve_precision("int8", resolve(checkpoint("bert") if kind is None else copy), "cpu")
 
 
+@pytest.mark.parametrize(
+    ("kind", "wanted"), [("onnx", "bf16"), ("onnx", "int8"), ("onnx_int8", "fp32"), ("openvino", "fp16")]
+)
+def test_a_graph_has_the_precision_that_it_was_made_with(kind, wanted, copy):
+    edit(copy, kind=kind)
+    with pytest.raises(ConfigError, match=rf"encoder\.precision must be auto or .* of kind {kind}, but is {wanted}"):
+        resolve_precision(wanted, resolve(copy), "cuda")
+
+
 def test_memory_is_that_of_what_is_loaded(copy):
     stored = (copy / "model.safetensors").stat().st_size
     assert loaded_bytes(resolve(copy), "auto") == stored
     assert loaded_bytes(resolve(copy), "fp32") == 4 * stored
-    edit(copy, kind="fp16")
-    assert loaded_bytes(resolve(copy), "auto") == 2 * stored
+    for kind, times in (("fp16", 2), ("onnx", 2), ("openvino", 3), ("openvino_int8", 2)):
+        edit(copy, kind=kind)
+        assert loaded_bytes(resolve(copy), "auto") == times * stored
 
 
 def test_through_an_object_store(made, cache):
