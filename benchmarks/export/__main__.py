@@ -29,11 +29,20 @@ from benchmarks.encoder.summary import summarise
 from benchmarks.encoder.worker import LOADED
 from benchmarks.encoder.workloads import Workload, make_workload
 from benchmarks.export.made import CHECKPOINT, make_artifact, make_checkpoint, weights_bytes
-from benchmarks.export.rows import CLAIMS, COUNTS, EXPORTED, NEIGHBOURS, NOT_IN_QUICK, OURS_FP32, TRANSFORMERS
+from benchmarks.export.rows import (
+    CLAIMS,
+    COUNTS,
+    EXPORTED,
+    NEIGHBOURS,
+    NOT_IN_QUICK,
+    OTHERS_INT8,
+    OURS_FP32,
+    TRANSFORMERS,
+)
 from w2vb_ray.errors import W2vbError
 from w2vb_ray.export.gate import Encoded, compare
 
-_PACKAGES = ("torch", "transformers", "numpy", "safetensors")
+_PACKAGES = ("torch", "transformers", "numpy", "safetensors", "onnxruntime", "openvino")
 _HEADS = {
     "audio_s_per_cpu_s": ("audio-s/CPU-s", "{:.2f}"),
     "ratio_to_baseline": ("×baseline", "{:.2f}"),
@@ -93,7 +102,16 @@ def _measure(options: argparse.Namespace, model: str, folder: Path) -> list[dict
         stored = weights_bytes(made / model / row.kind.removeprefix(LOADED)) if row in ours else fp32_bytes
         entry |= {"size_bytes": stored, "size_ratio": stored / fp32_bytes}
         entry |= _exactness(bench, model, entry["workload"], row, neighbours if row in ours else None, alone)
+        entry["ratio_to_other_int8"] = _ratio_to_other_int8(entry, summary)
     return summary
+
+
+def _ratio_to_other_int8(entry: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Speed against the faster of the other runtimes' int8; None where neither ran, and for themselves."""
+    others = [r for r in rows if r["workload"] == entry["workload"] and r["engine"] in OTHERS_INT8]
+    if not others or entry["engine"] in OTHERS_INT8:
+        return None
+    return entry["audio_s_per_cpu_s"] / max(one["audio_s_per_cpu_s"] for one in others)
 
 
 def _is_made(row: Row, folder: Path) -> bool:

@@ -16,6 +16,8 @@ ENGINES = {
     "transformers-sdpa-sorted": "transformers, sdpa, sorted",
     "ours-fp32": "w2vb_ray, fp32",
     "ours-int8": "w2vb_ray, int8",
+    "onnxruntime-int8": "ONNX Runtime, int8, our graph",
+    "openvino-int8": "OpenVINO, int8, our graph",
 }
 
 

@@ -17,8 +17,18 @@ EXPORTED = (
     OURS_INT8,
     Row("ours-int8-weights", LOADED + "int8_weights", "packed", speed=5.5),
     Row("ours-fp16", LOADED + "fp16", "packed", speed=5.5),
+    Row("onnxruntime-fp32", LOADED + "onnx", "batch1", speed=4.8),
+    Row("onnxruntime-int8", LOADED + "onnx_int8", "batch1", speed=11.0),
+    Row("openvino-fp16", LOADED + "openvino", "batch1", speed=5.5),
+    Row("openvino-int8", LOADED + "openvino_int8", "batch1", speed=11.0),
 )
-NOT_IN_QUICK = ("ours-int8-weights", "ours-fp16")  # they run as fp32 does
+NOT_IN_QUICK = (
+    "ours-int8-weights",
+    "ours-fp16",
+    "onnxruntime-fp32",
+    "openvino-fp16",
+)  # they run as fp32 does, or nearly
+OTHERS_INT8 = ("onnxruntime-int8", "openvino-int8")
 
 # model -> workload -> utterances
 COUNTS = {
@@ -32,6 +42,8 @@ NEIGHBOURS = {"full": {"base": 64, "large": 64}, "quick": {"base": 40, "large": 
 CLAIMS = (
     ("base", "log-normal", "ours-int8", "ratio_to_baseline", 9.0),
     ("base", "log-normal", "ours-int8", "ratio_to_best_transformers", 3.2),
+    ("base", "log-normal", "ours-int8", "ratio_to_other_int8", 1.0),
+    ("large", "log-normal", "ours-int8", "ratio_to_other_int8", 1.0),
     *(
         (model, "log-normal", "ours-int8", key, limit)
         for model in ("base", "large")

@@ -17,11 +17,13 @@ ENGINES = [
     "transformers-sdpa-sorted",
     "ours-fp32",
     "ours-int8",
+    "onnxruntime-int8",
+    "openvino-int8",
 ]
 KEYS = {
     "workload", "model", "engine", "audio_s_per_cpu_s", "ratio_to_baseline", "ratio_to_best_transformers",
     "max_abs_error", "min_cosine_pooled", "mean_cosine_pooled", "min_cosine_frame", "mean_cosine_frame",
-    "peak_memory_mib", "size_bytes", "size_ratio", "load_s", "recall_at_10", "alone_error",
+    "peak_memory_mib", "size_bytes", "size_ratio", "load_s", "recall_at_10", "alone_error", "ratio_to_other_int8",
 }  # fmt: skip
 
 
