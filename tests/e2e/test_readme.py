@@ -7,24 +7,29 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 import yaml
 from deltalake import DeltaTable
 
+from tests.unit.encoder.checkpoints import load, save, waveforms
 from w2vb_ray.config import EmbedConfig, load_config
 from w2vb_ray.errors import ExitCode, RejectReason
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+ALONE = ROOT / "docs/onnx_alone.py"
 READERS = sorted((ROOT / "docs/reading").glob("with_*.py"))
 DEMO = ".venv/bin/python -m jobs.embed conf/embed/demo.yaml"
 SUBMIT = "ray job submit --address http://HEAD:8265 --working-dir . -- python -m jobs.embed conf/embed/s3.yaml"
 PRINT_CONFIG = "python -m jobs.embed speech.yaml 'encoder.layers=[8, 16]' sink.frames=true --print-config"
 SELFCHECK = "python -m jobs.evaluate conf/evaluate/selfcheck.yaml encoder.precision=fp32"
 EXPORT = "python -m jobs.export conf/export/int8.yaml export.uri=int8"
+EXPORT_ONNX = "python -m jobs.export conf/export/int8.yaml export.kind=onnx export.uri=onnx"
 ENDPOINTS = [f"{section}.storage.endpoint_url=http://127.0.0.1:9000" for section in ("source", "sink")]
 
 COVERED = {
@@ -41,6 +46,8 @@ COVERED = {
     PRINT_CONFIG: "test_print_config",
     SELFCHECK: "test_the_selfcheck and test_evaluate_job.py",
     EXPORT: "test_the_export",
+    EXPORT_ONNX: "test_onnx_alone",
+    "python docs/onnx_alone.py onnx recording.wav": "test_onnx_alone",
     "python -m jobs.embed conf/embed/s3.yaml": "test_s3_commands and test_embed_s3.py",
     f"python -m jobs.embed conf/embed/s3.yaml {' '.join(ENDPOINTS)}": "test_s3_commands and test_embed_s3.py",
     'export RAY_AUTH_MODE=token RAY_AUTH_TOKEN="$(ray get-auth-token --generate)"': "test_ray_makes_a_token",
@@ -164,6 +171,20 @@ def test_the_export(tmp_path):
     assert [line for line in shown if line != "..." and without_numbers(line) not in printed] == []
 
 
+@pytest.mark.parametrize("variant", ["embedded", "bert", "wav2vec2-layer", "wav2vec2-group"])
+def test_onnx_alone(variant, tmp_path):
+    checkpoint = variant if variant == "embedded" else save(tmp_path / "checkpoint", variant)
+    overrides = [f"export.uri={tmp_path / 'onnx'}", f"encoder.checkpoint={checkpoint}", "gate.max_utterances=3"]
+    done = run([*shlex.split(EXPORT_ONNX)[:-1], *overrides])
+    assert done.returncode == 0, done.stdout + done.stderr
+    (waveform,) = waveforms(33_333)
+    soundfile.write(tmp_path / "recording.wav", waveform, 16_000)
+    done = run([sys.executable, str(ALONE), str(tmp_path / "onnx"), str(tmp_path / "recording.wav")])
+    assert done.returncode == 0, done.stderr
+    expected = load(checkpoint).encode([waveform])[0].pooled[0]
+    np.testing.assert_allclose([float(word) for word in done.stdout.split()], expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("overrides", [[], ENDPOINTS], ids=["aws", "endpoint"])
 def test_s3_commands(overrides):
     config = load_config(EmbedConfig, str(ROOT / "conf/embed/s3.yaml"), overrides)
@@ -188,7 +209,7 @@ def test_ray_makes_a_token(tmp_path):
 
 
 def test_the_scripts_in_the_readme_are_those_in_the_folder():
-    assert sorted(blocks(README, "python")) == sorted(path.read_text(encoding="utf-8") for path in READERS)
+    assert sorted(blocks(README, "python")) == sorted(path.read_text(encoding="utf-8") for path in [*READERS, ALONE])
 
 
 @pytest.mark.parametrize("script", READERS, ids=lambda path: path.stem)

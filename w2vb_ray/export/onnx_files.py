@@ -13,7 +13,7 @@ from w2vb_ray.encoder import Checkpoint
 from w2vb_ray.encoder.artifact import ONNX, input_names, output_name
 from w2vb_ray.encoder.packed import why_not_packed
 from w2vb_ray.export.graph import FeatureGraph, TransformersGraph
-from w2vb_ray.export.tools import quiet_tools, require
+from w2vb_ray.export.optional_packages import quiet_packages, require
 
 _WEIGHTS = f"{ONNX}.data"
 _EXAMPLE = {
@@ -43,7 +43,7 @@ def write_onnx(model: Any, checkpoint: Checkpoint, folder: Path) -> list[str]:
     is_ours = checkpoint.model_type == "wav2vec2-bert" and why_not_packed(model.config) is None
     graph = FeatureGraph(model) if is_ours else TransformersGraph(model)
     example = tuple(_EXAMPLE[name] for name in names)
-    with quiet_tools(), torch.inference_mode():
+    with quiet_packages(), torch.inference_mode():
         program: Any = torch.onnx.export(
             graph.eval(),
             example,
@@ -72,7 +72,7 @@ def quantize_onnx(source: Path, target: Path) -> list[str]:
     require("onnx", "onnx", "onnxruntime")
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with quiet_tools():
+    with quiet_packages():
         quantize_dynamic(
             source / ONNX,
             target / ONNX,

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from w2vb_ray.encoder.artifact import ONNX, OPENVINO
-from w2vb_ray.export.tools import quiet_tools, require
+from w2vb_ray.export.optional_packages import quiet_packages, require
 
 
 def write_openvino(source: Path, folder: Path, *, int8: bool) -> list[str]:
@@ -25,7 +25,7 @@ def write_openvino(source: Path, folder: Path, *, int8: bool) -> list[str]:
     require("openvino", "openvino", *(["nncf"] if int8 else []))
     import openvino
 
-    with quiet_tools():
+    with quiet_packages():
         model: Any = openvino.convert_model(source / ONNX)
         if int8:
             import nncf

@@ -22,7 +22,7 @@ def require(extra: str, *packages: str) -> None:
     """
     for package in packages:
         try:
-            with quiet_tools():
+            with quiet_packages():
                 importlib.import_module(package)
         except ImportError as err:
             raise ConfigError(
@@ -32,7 +32,7 @@ def require(extra: str, *packages: str) -> None:
 
 
 @contextlib.contextmanager
-def quiet_tools() -> Generator[None]:
+def quiet_packages() -> Generator[None]:
     """No warnings, progress bars and tables of what cannot be changed; errors are raised as ever."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
