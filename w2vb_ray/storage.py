@@ -181,6 +181,19 @@ def read_small(uri: str, options: Mapping[str, Any] = {}) -> bytes | None:
         return None
 
 
+def put_folder(folder: Path, uri: str, options: Mapping[str, Any] = {}, *, last: str) -> None:
+    """Copy the files of a local folder to `uri`, one of them last: where it is, all are.
+
+    Raises:
+        OSError: the store cannot be written to.
+    """
+    fs = filesystem(uri, options)
+    target = fs_path(uri, fs)
+    fs.makedirs(target, exist_ok=True)
+    for file in sorted(folder.iterdir(), key=lambda file: (file.name == last, file.name)):
+        fs.put_file(str(file), join(target, file.name))
+
+
 @contextmanager
 def atomic_output(uri: str, options: Mapping[str, Any] = {}) -> Generator[BinaryIO, None, None]:
     """A binary file for a large output that appears under its name when the block ends, and not if it raises.

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from w2vb_ray.config.section import Section
-from w2vb_ray.config.sections import AudioSection, SourceSection, StorageOptions
+from w2vb_ray.config.sections import AudioSection, ClusterSection, SourceSection, StorageOptions
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -163,17 +163,16 @@ class AlarmSection(Section):
 
 
 class WorkersSection(Section):
-    """How Ray Train runs it."""
+    """What Ray Train starts."""
 
-    address: str = "local"
-    """`local` starts Ray on this machine, `auto` finds the cluster this machine is part of, else its address."""
     num_workers: Positive = 1
     """At most; every one has a copy of the model."""
     min_workers: Positive | None = None
     """The run goes on with so many when nodes are lost, and grows again. Unset: as many as `num_workers`."""
     use_gpu: bool = False
-    num_threads: Positive | None = None
-    """Of a worker on CPUs. Unset: the cores of its machine over the workers."""
+    """One GPU for each."""
+    num_threads: Positive = 1
+    """Of a worker's model on CPUs. Bit for bit the same run needs the same number."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16` is autocast; losses, quantizer and weights stay fp32."""
     max_failures: int = Field(default=3, ge=0)
@@ -193,4 +192,5 @@ class PretrainConfig(Section):
     optimiser: OptimiserSection = OptimiserSection()
     batches: BatchesSection = BatchesSection()
     alarm: AlarmSection = AlarmSection()
+    cluster: ClusterSection = ClusterSection()
     workers: WorkersSection = WorkersSection()

@@ -1,14 +1,11 @@
 """The whole flow of a run on one screen: packed units in, descriptors of written files out."""
 
-import logging
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pyarrow as pa
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext, Dataset
-from ray.util.annotations import RayDeprecationWarning
+from ray.data import ActorPoolStrategy, Dataset
 
 from w2vb_ray import schema
 from w2vb_ray.config.embed import EmbedConfig
@@ -18,6 +15,7 @@ from w2vb_ray.embed.rounds import Rounds
 from w2vb_ray.embed.stream import Abandonable
 from w2vb_ray.embed.watch import Watchdog
 from w2vb_ray.embed.write import WriteTask, write_units
+from w2vb_ray.runtime.data import configure_data
 
 Stage = Callable[[pa.Table], pa.Table]  # with its keyword arguments filled in by Ray
 
@@ -84,14 +82,7 @@ def build(units: Sequence[int], rounds: Rounds, config: EmbedConfig, task: Write
 
 def configure() -> None:
     """Ray Data settings of a run, in this process."""
-    context = DataContext.get_current()
+    context = configure_data(in_order=False)
     context.custom_execution_callback_classes = [cast(Any, Abandonable)]
-    context.enable_progress_bars = False  # the run shows its own, in audio-hours
-    context.execution_options.preserve_order = False
     context.max_consecutive_actor_init_deaths = 3  # Ray does not start an encoder again that died while it loaded
-    context.max_errored_blocks = 0  # Ray would drop whole blocks; bad rows are rejects before they are errors
     context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it warns that there are no bars
-    # Ray 2.64 will want other names for `max_retries` and its like; pyproject pins 2.60.
-    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated", category=RayDeprecationWarning)

@@ -156,12 +156,8 @@ def publish(folder: Path, uri: str, options: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: it cannot be written there.
     """
-    fs = storage.filesystem(uri, options)
-    target = storage.fs_path(uri, fs)
     try:
-        fs.makedirs(target, exist_ok=True)
-        for file in sorted(folder.iterdir(), key=lambda file: (file.name == _CONFIG, file.name)):
-            fs.put_file(str(file), storage.join(target, file.name))
+        storage.put_folder(folder, uri, options, last=_CONFIG)
     except OSError as err:
         raise ConfigError(f"export.uri must be a place that can be written to, but {uri} is not ({err})") from err
 

@@ -5,6 +5,7 @@ module (Chung et al. 2021, section 3.1). The encoder is the attribute that trans
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
 from w2vb_ray.config.pretrain import ModelSection, PretrainConfig
+from w2vb_ray.config.sections import EncoderSection
+from w2vb_ray.encoder import resolve_checkpoint
+from w2vb_ray.errors import ConfigError
 from w2vb_ray.pretrain.quantizer import GumbelQuantizer, RandomProjectionQuantizer
 
 _CONV_GRADIENT = 0.1  # of the loss, for the convolutions that take waveforms (Baevski et al. 2020, appendix B)
@@ -105,7 +109,7 @@ class PretrainingModel(nn.Module):
         return self._layer == self.encoder.config.num_hidden_layers
 
 
-def make_encoder(section: ModelSection, folder: Any | None, span: int) -> Any:
+def make_encoder(section: ModelSection, folder: Path | None, span: int) -> Any:
     """An encoder in training mode without dropout of any kind, with random weights or those in a folder.
 
     Dropout is 0 in every published recipe of w2v-BERT (research of fairseq and fairseq2), and transformers' defaults,
@@ -141,6 +145,31 @@ def make_encoder(section: ModelSection, folder: Any | None, span: int) -> Any:
     config = AutoConfig.for_model(section.type, **sizes)
     config.update({key: value for key, value in wanted.items() if hasattr(config, key)})
     return AutoModel.from_config(config).train()
+
+
+def checkpoint_folder(section: ModelSection) -> Path | None:
+    """Where the checkpoint lies that training starts from, fetched if need be; None for random weights.
+
+    Raises:
+        CheckpointError: it cannot be had.
+        ConfigError: it is of another type than `model.type`, or has fewer layers than the contrastive loss wants.
+    """
+    if section.checkpoint is None:
+        return None
+    wanted = EncoderSection(checkpoint=section.checkpoint, revision=section.revision, storage=section.storage)
+    found = resolve_checkpoint(wanted)
+    if found.model_type != section.type or found.artifact is not None:
+        kind = "an artifact" if found.artifact else found.model_type
+        raise ConfigError(
+            f"model.checkpoint must be of model.type {section.type}, but '{section.checkpoint}' is {kind}; set "
+            "model.type, or choose another checkpoint"
+        )
+    if found.num_layers < section.contrastive_layers:
+        raise ConfigError(
+            f"model.contrastive_layers must be at most the layers of model.checkpoint ({found.num_layers}), but is "
+            f"{section.contrastive_layers}"
+        )
+    return found.path
 
 
 _DROPOUTS = (

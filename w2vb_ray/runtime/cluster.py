@@ -47,11 +47,15 @@ class Node:
 
 
 @interrupt.kept()  # Ray's own handler of SIGTERM leaves with 15
-def connect(section: ClusterSection) -> None:
+def connect(section: ClusterSection, *, show_workers: bool = True) -> None:
     """Start or join Ray.
 
     A process that `ray job submit` started always joins the cluster it was submitted to: the same command line runs on
     a laptop and there.
+
+    Args:
+        section: where.
+        show_workers: whether what workers print comes out here too; it is in Ray's logs in any case.
 
     Raises:
         ClusterError: nothing answers at `cluster.address`.
@@ -72,10 +76,11 @@ def connect(section: ClusterSection) -> None:
             object_store_memory=section.object_store_bytes,
             include_dashboard=False,
             logging_level=logging.WARNING,
+            log_to_driver=show_workers,
         )
         return
     try:
-        ray.init(address=address, logging_level=logging.WARNING)
+        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=show_workers)
     except (ConnectionError, RuntimeError, ValueError) as err:
         raise ClusterError(f"no Ray cluster answers at cluster.address={address!r}: {err}") from err
 

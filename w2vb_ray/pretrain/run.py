@@ -1,0 +1,133 @@
+"""One run of the `pretrain` job: the corpus, then workers of Ray Train, shown here while they train."""
+
+import tempfile
+import threading
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from rich.console import Console
+
+from w2vb_ray import storage
+from w2vb_ray.config.pretrain import PretrainConfig
+from w2vb_ray.errors import ExitCode
+from w2vb_ray.pretrain import state
+from w2vb_ray.pretrain.corpus import Corpus, read_corpus
+from w2vb_ray.pretrain.listener import start_listener
+from w2vb_ray.pretrain.model import checkpoint_folder
+from w2vb_ray.pretrain.plan import plan_epoch
+from w2vb_ray.pretrain.worker import train
+from w2vb_ray.runtime import cluster
+from w2vb_ray.runtime.progress import stage
+
+_LOOK_S = 1.0
+_COLLAPSED = 1
+
+
+def pretrain(config: PretrainConfig, console: Console) -> int:
+    """Train to the last update, from wherever the run is.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: what the config asks for cannot be had.
+    """
+    uri = state.newest(config)
+    if uri is not None:
+        made = state.check(uri, config)
+        if made >= config.pretrain.num_updates:
+            console.print(f"nothing to do: {uri} is after update {made:,}", soft_wrap=True, highlight=False)
+            return ExitCode.DONE
+        console.print(f"going on from update {made:,}", highlight=False)
+    with stage(console, "reading the checkpoint to start from"):
+        checkpoint_folder(config.model)
+    with stage(console, "starting Ray"):
+        cluster.connect(config.cluster, show_workers=False)  # Train's own actors have much to say
+    with stage(console, "measuring the source"):
+        corpus = read_corpus(config)
+    console.print(_describe(corpus, config), soft_wrap=True, highlight=False)
+    collapsed = _train(config, corpus, console)
+    console.print(f"written to {state.newest(config)}", soft_wrap=True, highlight=False)
+    return _COLLAPSED if collapsed else ExitCode.DONE
+
+
+def _train(config: PretrainConfig, corpus: Corpus, console: Console) -> bool:
+    """Whether the run ended because codes had collapsed."""
+    listener = start_listener()
+    settings = {"config": config, "corpus": ray.put(corpus.table), "digest": corpus.digest, "listener": listener}
+    workers = config.workers
+    num_workers: Any = workers.num_workers
+    if workers.min_workers is not None and workers.min_workers < workers.num_workers:
+        num_workers = (workers.min_workers, workers.num_workers)
+    screen = _Screen(listener, console)
+    with tempfile.TemporaryDirectory(prefix="w2vb-train-") as folder, screen:  # Train's own records; ours are elsewhere
+        TorchTrainer(
+            train,
+            train_loop_config=settings,
+            scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=workers.use_gpu),
+            run_config=RunConfig(
+                name="pretrain", storage_path=folder, failure_config=FailureConfig(max_failures=workers.max_failures)
+            ),
+        ).fit()
+    return screen.num_warnings > 0 and config.alarm.stop
+
+
+class _Screen:
+    """Shows what the listener hears, in a thread: `fit` keeps this one."""
+
+    def __init__(self, listener: Any, console: Console) -> None:
+        self._listener, self._console = listener, console
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._show, daemon=True)
+        self.num_warnings = 0
+
+    def __enter__(self) -> "_Screen":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _show(self) -> None:
+        while True:
+            over = self._over.wait(_LOOK_S)
+            try:
+                lines, warnings = ray.get(self._listener.take.remote())
+            except RayError:
+                return  # Ray is gone, and says so elsewhere
+            for line in lines:
+                self._console.print(_line(line), soft_wrap=True, highlight=False)
+            for text in warnings:
+                self.num_warnings += 1
+                self._console.print(f"warning: {text}", soft_wrap=True, highlight=False, markup=False)
+            if over:
+                return
+
+
+def _describe(corpus: Corpus, config: PretrainConfig) -> str:
+    plan = plan_epoch(corpus.durations_s, corpus.languages, config.batches, config.pretrain.seed, 0)
+    rejects = ", ".join(f"{count:,} {reason}" for reason, count in sorted(corpus.rejects.items()))
+    left_out = corpus.table.num_rows - sum(corpus.rejects.values()) - len(set(plan.rows.tolist()))
+    return (
+        f"source: {corpus.table.num_rows:,} utterances in {len(set(corpus.languages.tolist())):,} languages; an epoch "
+        f"has {plan.duration_s.sum() / 3600:.2f} h in {len(plan.update_ends):,} updates"
+        + (f"; {left_out:,} too short or drawn in other epochs" if left_out else "")
+        + (
+            f"; cannot be read: {rejects} (see {storage.join(config.pretrain.uri, 'corpus.parquet')})"
+            if rejects
+            else ""
+        )
+    )
+
+
+def _line(line: dict[str, float]) -> str:
+    return (
+        f"update {line['update']:,.0f}: contrastive {line['contrastive_loss']:.3f} "
+        f"({line['contrastive_accuracy']:.1%} right), masked prediction {line['masked_prediction_loss']:.3f} "
+        f"(gain {line['masked_prediction_gain']:+.3f}), perplexity {line['probability_perplexity']:.1f}, "
+        f"gradient {line['gradient_norm']:.2f}, waiting for audio {line['wait_share']:.0%}"
+    )
