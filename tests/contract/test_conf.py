@@ -11,6 +11,7 @@ from w2vb_ray.config import EmbedConfig, load_config, yaml12
 from w2vb_ray.config.evaluate import EvaluateConfig
 from w2vb_ray.config.export import ExportConfig
 from w2vb_ray.config.maintain import MaintainConfig
+from w2vb_ray.config.pretrain import PretrainConfig
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = {
@@ -18,6 +19,7 @@ CONFIGS = {
     "evaluate": EvaluateConfig,
     "export": ExportConfig,
     "maintain": MaintainConfig,
+    "pretrain": PretrainConfig,
 }  # a job's folder under conf/ -> its config
 NOT_CONFIGS = {"deploy"}  # manifests of other programs
 FILES = sorted(

@@ -1,0 +1,134 @@
+"""The pretrain job as a person runs it: to its end, killed and begun again, with two workers, and what it leaves."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoFeatureExtractor, AutoModel
+
+from tests.integration import jobs
+
+SMALL = [
+    "pretrain.num_updates=8", "pretrain.checkpoint_updates=2", "pretrain.log_updates=1", "optimiser.warmup_updates=2",
+    "model.hidden_size=32", "model.num_layers=2", "model.num_heads=2", "model.intermediate_size=48",
+    "model.contrastive_layers=1", "batches.audio_s=25", "batches.max_frames=450",
+]  # fmt: skip
+LAST = "checkpoints/update-000000008"
+
+
+def command(uri: Path, *overrides: str) -> list[str]:
+    return [sys.executable, "-m", "jobs.pretrain", "conf/pretrain/tiny.yaml", f"pretrain.uri={uri}", *SMALL, *overrides]
+
+
+def pretrain(uri: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(uri, *overrides), cwd=jobs.ROOT, capture_output=True, text=True, check=False, timeout=280
+    )
+
+
+def log(uri: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (uri / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A run that nothing interrupted."""
+    uri = tmp_path_factory.mktemp("pretrain") / "whole"
+    done = pretrain(uri)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == f"written to {uri}/{LAST}"
+    assert "update 8: contrastive" in done.stdout
+    return uri
+
+
+def test_what_a_run_leaves(whole):
+    assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == [
+        f"update-00000000{update}" for update in (4, 6, 8)
+    ]
+    lines = log(whole)
+    assert [line["update"] for line in lines] == list(range(1, 9))
+    assert lines[-1]["epoch"] > 0
+    assert {"contrastive_accuracy", "masked_prediction_gain", "probability_perplexity"} <= lines[0].keys()
+    assert all(15 < line["audio_s"] < 60 for line in lines)
+    assert len(list((whole / "tensorboard").iterdir())) == 4
+
+
+def test_plain_transformers_loads_every_tensor(whole):
+    model, report = AutoModel.from_pretrained(whole / LAST, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    stored = load_file(whole / LAST / "model.safetensors")
+    assert stored.keys() == model.state_dict().keys()
+    assert all(torch.equal(one, stored[key]) for key, one in model.state_dict().items())
+    AutoFeatureExtractor.from_pretrained(whole / LAST)
+
+
+def test_embed_takes_the_checkpoint(whole, tmp_path):
+    done = jobs.run("conf/embed/demo.yaml", f"sink.uri={tmp_path}", f"encoder.checkpoint={whole / LAST}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(next(iter(jobs.vectors(jobs.table(tmp_path, "utterances")).values()))) == 32
+
+
+def test_killed_and_begun_again_is_the_same_bit_for_bit(whole, tmp_path):
+    uri = tmp_path / "killed"
+    with subprocess.Popen(command(uri), cwd=jobs.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        deadline = time.monotonic() + 200
+        while not (uri / "checkpoints/update-000000002/config.json").exists():
+            assert time.monotonic() < deadline
+            assert running.poll() is None
+            time.sleep(0.05)
+        running.send_signal(signal.SIGKILL)
+    assert not (uri / LAST).exists()
+    done = pretrain(uri)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "going on from update " in done.stdout
+    expected, found = (load_file(run / LAST / "model.safetensors") for run in (whole, uri))
+    assert all(torch.equal(one, expected[key]) for key, one in found.items())
+    without_times = [[{**line, "wait_share": 0} for line in log(run)] for run in (whole, uri)]
+    assert without_times[0] == without_times[1]
+
+
+def test_two_workers_are_one(whole, tmp_path):
+    done = pretrain(tmp_path / "two", "workers.num_workers=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected, found = (load_file(run / LAST / "model.safetensors") for run in (whole, tmp_path / "two"))
+    for key, one in found.items():
+        assert float((one - expected[key]).norm()) <= 1e-4 * float(expected[key].norm()) + 1e-6, key
+    for ours, theirs in zip(log(tmp_path / "two"), log(whole), strict=True):
+        assert ours["contrastive_loss"] == pytest.approx(theirs["contrastive_loss"], rel=1e-4)
+
+
+def test_waveforms(tmp_path):
+    overrides = ["model.type=wav2vec2", "model.conv_dim=16", "pretrain.num_updates=2", "batches.min_crop_s=1"]
+    done = pretrain(tmp_path / "waveforms", *overrides)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (
+        AutoModel.from_pretrained(tmp_path / "waveforms/checkpoints/update-000000002").config.model_type == "wav2vec2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["pretrain.seed=1"], "begun with other settings: pretrain.seed"),
+        (["model.num_layers=3"], "begun with other settings: model.num_layers"),
+        (["source.uri=nowhere.tsv", "pretrain.num_updates=9"], "nowhere.tsv"),
+        (["batches.audio_s=100000", "pretrain.num_updates=9"], "batches.audio_s must be at most the audio"),
+        (["model.checkpoint=nowhere/at/all", "pretrain.uri={new}"], "nowhere/at/all"),
+    ],
+)
+def test_one_clear_error(overrides, message, whole, tmp_path):
+    done = pretrain(whole, *(one.format(new=tmp_path / "new") for one in overrides))
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    assert message in done.stderr
+
+
+def test_nothing_to_do(whole):
+    done = pretrain(whole)
+    assert (done.returncode, done.stdout) == (0, f"nothing to do: {whole}/{LAST} is after update 8\n")
