@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.encoder.checkpoints import save
 from w2vb_ray.config import load_config
 from w2vb_ray.config.evaluate import EvaluateConfig
 
@@ -78,3 +79,62 @@ def test_a_folder_without_safetensors_is_exit_2(evaluate, tmp_path):
     done = evaluate(CONF, f"encoder.checkpoint={tmp_path}")
     assert (done.returncode, done.stdout) == (2, "")
     assert "must hold *.safetensors" in done.stderr
+
+
+RETRIEVAL = "conf/evaluate/retrieval.yaml"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The embedded architecture with other random weights, and no word that it is untrained."""
+    return save(tmp_path_factory.mktemp("trained"), "bert")
+
+
+def test_retrieval_of_a_model_beside_what_needs_none(evaluate, trained, tmp_path):
+    report = tmp_path / "report.json"
+    settings = ["retrieval.num_samples=50", f"evaluate.report_uri={report}", "encoder.device=cpu"]
+    done = evaluate(RETRIEVAL, f"encoder.checkpoint={trained}", *settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = json.loads(report.read_text(encoding="utf-8"))
+    names = [row["name"] for row in written["vectors"]]
+    layers = [f"{kind}, layer {layer}" for kind in ("random weights", "model") for layer in range(4)]
+    assert names == ["duration", "log-mel statistics", "MFCC statistics", *layers]
+    assert (written["num_items"], written["num_pairs"], written["num_unread"]) == (14, 90, 0)
+    for row in written["vectors"]:
+        assert row["plain"]["recall"]["low"] <= row["plain"]["recall"]["value"] <= row["plain"]["recall"]["high"]
+        assert row["centred"]["xsim_error"] is None
+        assert row["name"] in done.stdout
+    assert "UNTRAINED" not in done.stdout
+
+
+def test_retrieval_from_the_table_of_embed_is_that_of_its_model(evaluate, trained, tmp_path):
+    sink, small = tmp_path / "sink", ["retrieval.num_samples=50"]
+    embed = [sys.executable, "-m", "jobs.embed", "conf/embed/demo.yaml", f"sink.uri={sink}"]
+    subprocess.run([*embed, f"encoder.checkpoint={trained}"], cwd=ROOT, check=True, capture_output=True, timeout=280)
+    found = {}
+    for name, arguments in (
+        ("table", ["source=null", f"retrieval.table_uri={sink}"]),
+        ("model", [f"encoder.checkpoint={trained}", "encoder.device=cpu"]),
+    ):
+        done = evaluate(RETRIEVAL, *arguments, *small, f"evaluate.report_uri={tmp_path / name}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        rows = json.loads((tmp_path / name).read_text(encoding="utf-8"))["vectors"]
+        found[name] = {row["name"]: row["centred"]["reciprocal_rank"]["value"] for row in rows}
+    assert set(found["table"]) == {"duration", "embedding"}
+    assert found["table"]["embedding"] == pytest.approx(found["model"]["model, layer 3"], abs=0.02)
+    assert found["table"]["duration"] == pytest.approx(found["model"]["duration"], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["source=null"], "needs either source.uri or retrieval.table_uri"),
+        (["retrieval.item_column=nothing"], "retrieval.item_column must be a column"),
+        (["retrieval.min_items=1000"], "retrieval.min_items (1000)"),
+        (["source=null", "retrieval.table_uri=/no/such"], "is no Delta table"),
+    ],
+)
+def test_a_mistake_in_retrieval(overrides, message, evaluate):
+    done = evaluate(RETRIEVAL, *overrides)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    assert message in done.stderr

@@ -81,6 +81,18 @@ def filterbank_batch(waveforms: Sequence[np.ndarray], device: torch.device | str
     return features
 
 
+def log_mel(waveform: np.ndarray) -> np.ndarray:
+    """(num_samples,) -> (num_hops, 80) float32, natural logarithms of mel energies every 10 ms, not normalised.
+
+    Raises:
+        ValueError: fewer than 400 samples.
+    """
+    num_hops = _num_hops(len(waveform))
+    samples = np.zeros(max(len(waveform), _needed_samples(num_hops)), np.float32)
+    samples[: len(waveform)] = as_float(waveform)
+    return _log_mel(torch.from_numpy(samples), num_hops).numpy()
+
+
 def standardise_waveform(waveform: np.ndarray) -> np.ndarray:
     """Zero mean and unit variance over the whole utterance: (num_samples,) int16 or float32 -> float32.
 

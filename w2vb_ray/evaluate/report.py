@@ -4,7 +4,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -108,8 +108,8 @@ def _verdict(report: Report) -> str:
     return f"failed: {', '.join(report.failed)}: {meaning}; {advice}"
 
 
-def write_report(config: EvaluateConfig, report: Report) -> None:
-    """Write the results as JSON to `evaluate.report_uri`, when it is set.
+def write_report(config: EvaluateConfig, results: Mapping[str, Any]) -> None:
+    """Write results as JSON to `evaluate.report_uri`, when it is set.
 
     Raises:
         ConfigError: it cannot be written there.
@@ -117,7 +117,7 @@ def write_report(config: EvaluateConfig, report: Report) -> None:
     uri = config.evaluate.report_uri
     if uri is None:
         return
-    text = json.dumps(as_json(config, report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         storage.write_atomic(uri, text.encode(), config.evaluate.storage)
     except OSError as err:

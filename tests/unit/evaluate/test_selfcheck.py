@@ -128,7 +128,7 @@ def config_for(folder, num_trials=12, max_duration_s=2.5, **sections):
         "selfcheck": {"num_trials": num_trials, "max_duration_s": max_duration_s},
     }
     return EvaluateConfig.model_validate(
-        {name: {**defaults.get(name, {}), **sections.get(name, {})} for name in EvaluateConfig.model_fields}
+        {name: {**defaults.get(name, {}), **sections.get(name, {})} for name in {**defaults, **sections}}
     )
 
 
@@ -238,7 +238,7 @@ def test_the_report_of_a_healthy_checkpoint(folders, tmp_path):
     found = report.run_selfcheck(config)
     assert (found.failed, found.precision, found.device) == ([], "fp32", "cpu")
     assert report.closing_lines(found)[-1].startswith("all checks hold (")
-    report.write_report(config, found)
+    report.write_report(config, report.as_json(config, found))
     written = json.loads((tmp_path / "new" / "report.json").read_text(encoding="utf-8"))
     assert (written["holds"], written["precision"], written["trained"]) == (True, "fp32", True)
     assert [row["check"] for row in written["checks"]] == CHECKS
@@ -266,6 +266,5 @@ def test_the_report_of_a_broken_one_says_what_to_do(sabotage, precision, said, f
 def test_a_report_that_cannot_be_written_is_a_configuration_error(folders, tmp_path):
     (tmp_path / "file").write_text("x", encoding="utf-8")
     config = config_for(folders["bert"], evaluate={"report_uri": str(tmp_path / "file" / "report.json")})
-    checkpoint = resolve_checkpoint(config.encoder)
     with pytest.raises(ConfigError, match=r"evaluate\.report_uri must be a file that can be written"):
-        report.write_report(config, report.Report(checkpoint, "fp32", "cpu", [], 1.0))
+        report.write_report(config, {})
