@@ -32,6 +32,18 @@ def pretrain(uri: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def stopped_after(uri: Path, update: int, number: signal.Signals) -> int:
+    """Exit code of a run that gets a signal when there is a checkpoint of an update, or a later one."""
+    with subprocess.Popen(command(uri), cwd=jobs.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        deadline = time.monotonic() + 200
+        while not any((uri / f"checkpoints/update-00000000{n}/config.json").exists() for n in range(update, 9)):
+            assert time.monotonic() < deadline
+            assert running.poll() is None
+            time.sleep(0.05)
+        running.send_signal(number)
+    return running.returncode
+
+
 def log(uri: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (uri / "log.jsonl").read_text(encoding="utf-8").splitlines()]
 
@@ -77,13 +89,8 @@ def test_embed_takes_the_checkpoint(whole, tmp_path):
 
 def test_killed_and_begun_again_is_the_same_bit_for_bit(whole, tmp_path):
     uri = tmp_path / "killed"
-    with subprocess.Popen(command(uri), cwd=jobs.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
-        deadline = time.monotonic() + 200
-        while not (uri / "checkpoints/update-000000002/config.json").exists():
-            assert time.monotonic() < deadline
-            assert running.poll() is None
-            time.sleep(0.05)
-        running.send_signal(signal.SIGKILL)
+    assert stopped_after(uri, 2, signal.SIGINT) == 7
+    assert stopped_after(uri, 4, signal.SIGKILL) == -signal.SIGKILL
     assert not (uri / LAST).exists()
     done = pretrain(uri)
     assert done.returncode == 0, done.stdout + done.stderr

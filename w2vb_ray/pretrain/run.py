@@ -19,7 +19,7 @@ from w2vb_ray.pretrain.listener import start_listener
 from w2vb_ray.pretrain.model import checkpoint_folder
 from w2vb_ray.pretrain.plan import plan_epoch
 from w2vb_ray.pretrain.worker import train
-from w2vb_ray.runtime import cluster
+from w2vb_ray.runtime import cluster, interrupt
 from w2vb_ray.runtime.progress import stage
 
 _LOOK_S = 1.0
@@ -63,15 +63,20 @@ def _train(config: PretrainConfig, corpus: Corpus, console: Console) -> bool:
     if workers.min_workers is not None and workers.min_workers < workers.num_workers:
         num_workers = (workers.min_workers, workers.num_workers)
     screen = _Screen(listener, console)
-    with tempfile.TemporaryDirectory(prefix="w2vb-train-") as folder, screen:  # Train's own records; ours are elsewhere
-        TorchTrainer(
+    with tempfile.TemporaryDirectory(prefix="w2vb-train-") as folder:  # Train's own records; ours are elsewhere
+        trainer = TorchTrainer(
             train,
             train_loop_config=settings,
             scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=workers.use_gpu),
             run_config=RunConfig(
                 name="pretrain", storage_path=folder, failure_config=FailureConfig(max_failures=workers.max_failures)
             ),
-        ).fit()
+        )
+        try:
+            with screen, interrupt.kept():
+                trainer.fit()
+        except SystemExit as err:  # Train's own handler of Ctrl-C ends the process
+            raise KeyboardInterrupt from err
     return screen.num_warnings > 0 and config.alarm.stop
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from w2vb_ray.audio.features import num_waveform_frames
 from w2vb_ray.config.pretrain import PretrainConfig
+from w2vb_ray.errors import SourceError
 from w2vb_ray.pretrain.losses import (
     code_loss,
     contrastive_loss,
@@ -130,6 +131,8 @@ class Objective:
             histogram += F.one_hot(found.argmax(-1), quantizer.num_codes).sum(0)
             counts += torch.tensor([len(features), sum(micro.num_frames)], device=self._device)
         num_hidden, num_frames = exchange(counts).tolist()
+        if num_hidden == 0:
+            raise SourceError("none of an update's utterances can be read any more; look at the source, and run again")
         usage = exchange(histogram) / num_hidden
         entropy = -(usage * torch.log(usage.clamp_min(1e-12))).sum(-1).mean()
         mean = exchange(probabilities) / num_hidden
