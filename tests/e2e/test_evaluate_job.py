@@ -11,6 +11,9 @@ import pytest
 from tests.unit.encoder.checkpoints import save
 from w2vb_ray.config import load_config
 from w2vb_ray.config.evaluate import EvaluateConfig
+from w2vb_ray.config.sections import EncoderSection
+from w2vb_ray.encoder import resolve_checkpoint
+from w2vb_ray.export.write import write_weights
 
 ROOT = Path(__file__).parents[2]
 CONF = "conf/evaluate/selfcheck.yaml"
@@ -45,6 +48,14 @@ def test_the_embedded_model_holds(precision, evaluate, tmp_path):
     assert (written["holds"], written["precision"], written["trained"]) == (True, precision, False)
     assert [row["check"] for row in written["checks"]] == ROWS
     assert all(row["comparisons"] > 0 and not row["failed"] for row in written["checks"])
+
+
+def test_a_graph_holds_too_and_is_not_compared_with_transformers(evaluate, tmp_path):
+    write_weights(resolve_checkpoint(EncoderSection()), "onnx_int8", tmp_path)
+    done = evaluate(CONF, *QUICK, f"encoder.checkpoint={tmp_path}", "encoder.precision=auto")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[0] == f"{tmp_path} in int8 on cpu"
+    assert "transformers was skipped: a graph has no weights that transformers loads" in done.stdout
 
 
 def test_print_config_shows_what_loads_as_the_same_config(evaluate, tmp_path):

@@ -65,7 +65,9 @@ def run_selfcheck(config: EvaluateConfig) -> Report:
 
     settings, max_window_s = config.selfcheck, config.audio.max_window_s
     utterances = synthetic_utterances(settings.seed, settings.max_duration_s, max_window_s)
-    selfcheck = Selfcheck(config, make_encoder, lambda: TransformersReference(checkpoint), utterances)
+    is_graph = checkpoint.artifact is not None and checkpoint.artifact.runtime != "torch"
+    reference = None if is_graph else lambda: TransformersReference(checkpoint)
+    selfcheck = Selfcheck(config, make_encoder, reference, utterances)
     results = list(selfcheck.run())
     return Report(checkpoint, selfcheck.precision, selfcheck.device, results, time.monotonic() - clock)
 

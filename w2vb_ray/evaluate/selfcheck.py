@@ -32,7 +32,8 @@ class Selfcheck:
     Args:
         config: seed and number of trials; what else it says is what `make_encoder` was made from.
         make_encoder: makes the encoder under test; called once for the configured frame budget and once for each other.
-        make_reference: makes plain transformers on the same checkpoint; called once, after the encoders are gone.
+        make_reference: makes plain transformers on the same checkpoint; called once, after the encoders are gone. None
+            where there are no weights that it loads.
         utterances: what is encoded, the longest last; see `waveforms.synthetic_utterances`.
     """
 
@@ -40,7 +41,7 @@ class Selfcheck:
         self,
         config: EvaluateConfig,
         make_encoder: EncoderFactory,
-        make_reference: Callable[[], Reference],
+        make_reference: Callable[[], Reference] | None,
         utterances: Sequence[Utterance],
     ) -> None:
         self._make_encoder, self._make_reference = make_encoder, make_reference
@@ -134,6 +135,10 @@ class Selfcheck:
             for index, one in enumerate(self._utterances)
             if one.comparable and len(one.waveform) >= _REFERENCE_MIN_SAMPLES and one.duration_s <= longest_s
         ]
+        if self._make_reference is None:
+            return Result(
+                "transformers", limit, skipped="a graph has no weights that transformers loads; see its artifact.json"
+            )
         if not chosen:
             return Result("transformers", limit, skipped="no test utterance is one that transformers is exact for")
         found, reference = Comparisons("transformers", limit), self._make_reference()
