@@ -13,6 +13,7 @@ from rich.table import Table
 
 from w2vb_ray import __version__, storage
 from w2vb_ray.config.evaluate import EvaluateConfig
+from w2vb_ray.config.secrets import masked
 from w2vb_ray.encoder import Checkpoint, Encoder, load_encoder, resolve_checkpoint
 from w2vb_ray.errors import ConfigError
 from w2vb_ray.evaluate.reference import TransformersReference
@@ -119,7 +120,7 @@ def write_report(config: EvaluateConfig, results: Mapping[str, Any]) -> None:
     uri = config.evaluate.report_uri
     if uri is None:
         return
-    text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(masked(results), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         storage.write_atomic(uri, text.encode(), config.evaluate.storage)
     except OSError as err:

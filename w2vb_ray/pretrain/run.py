@@ -57,7 +57,13 @@ def pretrain(config: PretrainConfig, console: Console) -> int:
 def _train(config: PretrainConfig, corpus: Corpus, console: Console) -> bool:
     """Whether the run ended because codes had collapsed."""
     listener = start_listener()
-    settings = {"config": config, "corpus": ray.put(corpus.table), "digest": corpus.digest, "listener": listener}
+    # The config goes as a reference: Train keeps what it is given where anyone can read it, and stores have secrets.
+    settings = {
+        "config": ray.put(config),
+        "corpus": ray.put(corpus.table),
+        "digest": corpus.digest,
+        "listener": listener,
+    }
     workers = config.workers
     num_workers: Any = workers.num_workers
     if workers.min_workers is not None and workers.min_workers < workers.num_workers:

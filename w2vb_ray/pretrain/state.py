@@ -21,6 +21,7 @@ from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor
 
 from w2vb_ray import storage
 from w2vb_ray.config.pretrain import PretrainConfig
+from w2vb_ray.config.secrets import masked
 from w2vb_ray.encoder.quiet import quiet_transformers
 from w2vb_ray.errors import ConfigError
 from w2vb_ray.pretrain.curves import write_curves
@@ -54,18 +55,21 @@ class Position:
 
 
 def save(model: PretrainingModel, optimiser: AdamW, position: Position, config: PretrainConfig) -> None:
-    """Write a checkpoint, then the log, then delete what is too old.
+    """Write curves, a checkpoint and the log, then delete what is too old.
 
     Raises:
         OSError: the store cannot be written to.
     """
     root, options = storage.join(config.pretrain.uri, CHECKPOINTS), config.pretrain.storage
+    write_curves([line for line in position.log if line["update"] > position.written], config.pretrain.uri, options)
+    position.written = position.update
     with tempfile.TemporaryDirectory(prefix="w2vb-pretrain-") as name:
         folder = Path(name)
         with quiet_transformers():
             model.encoder.save_pretrained(folder)
         _extractor(config).save_pretrained(folder)
-        (folder / _SETTINGS).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        settings = json.dumps(masked(config.model_dump(mode="json")), indent=2, ensure_ascii=False)
+        (folder / _SETTINGS).write_text(settings + "\n", encoding="utf-8")
         heads = {key: one for key, one in model.state_dict().items() if not key.startswith("encoder.")}
         state = {
             "heads": heads,
@@ -74,8 +78,6 @@ def save(model: PretrainingModel, optimiser: AdamW, position: Position, config: 
         }
         torch.save(state, folder / _STATE)
         storage.put_folder(folder, storage.join(root, f"update-{position.update:09d}"), options, last=_CONFIG)
-    write_curves([line for line in position.log if line["update"] > position.written], config.pretrain.uri, options)
-    position.written = position.update
     lines = "".join(json.dumps(line) + "\n" for line in position.log)
     storage.write_atomic(storage.join(config.pretrain.uri, LOG), lines.encode(), options)
     fs = storage.filesystem(root, options)
@@ -116,7 +118,7 @@ def load(uri: str, model: PretrainingModel, optimiser: AdamW, config: PretrainCo
 
 def _check_same(stored: dict[str, dict[str, Any]], config: PretrainConfig) -> None:
     ours = config.model_dump(mode="json")
-    fixed = [(section, key) for section in _FIXED for key in ours[section]] + [("pretrain", "seed")]
+    fixed = [(section, key) for section in _FIXED for key in ours[section] if key != "storage"] + [("pretrain", "seed")]
     differing = [f"{section}.{key}" for section, key in fixed if ours[section][key] != stored[section].get(key)]
     if differing:
         raise ConfigError(

@@ -31,15 +31,15 @@ def train(settings: dict[str, Any]) -> None:
     """The function that Ray Train runs on every worker.
 
     Args:
-        settings: `config`, `corpus` (a reference to its table), `digest` (its own) and `listener` (see `listener`).
+        settings: references to the `config` and to the table of the `corpus`, its `digest`, and the `listener`.
     """
-    torch.set_num_threads(settings["config"].workers.num_threads)
-    _Worker(settings).run()
+    config: PretrainConfig = ray.get(settings["config"])
+    torch.set_num_threads(config.workers.num_threads)
+    _Worker(config, settings).run()
 
 
 class _Worker:
-    def __init__(self, settings: dict[str, Any]) -> None:
-        config: PretrainConfig = settings["config"]
+    def __init__(self, config: PretrainConfig, settings: dict[str, Any]) -> None:
         context = ray.train.get_context()
         self._rank, self._world_size = context.get_world_rank(), context.get_world_size()
         self._config, self._listener = config, settings["listener"]

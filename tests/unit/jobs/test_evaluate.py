@@ -67,7 +67,7 @@ def test_configuration_and_help_need_nothing_heavy():
     assert run(CONF, "encoder.chekpoint=x").returncode == 2
     said = run("--help")
     assert said.returncode == 0
-    assert "Check the vectors of a checkpoint.\n" in said.stdout
+    assert "Check or measure the vectors of a checkpoint.\n" in said.stdout
     assert "1 a check fails" in said.stdout
     assert "sink." not in said.stdout
 

@@ -1,0 +1,150 @@
+"""How fast is a training step, beside transformers' own pretraining class of the same size?
+
+`python -m benchmarks.pretrain [--sizes tiny,base] [--seconds 6] [--utterances 4] [--repetitions 5] [--json FILE]`
+
+Forward and backward of one micro-batch on one thread, CPU time, rows in turns, medians. transformers has a contrastive
+loss and diversity for waveforms (`Wav2Vec2ForPreTraining`), and no class for Wav2Vec2-BERT. Ours has masked prediction
+too. The optimiser's step is left out of all rows.
+"""
+
+import argparse
+import contextlib
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
+from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices, _sample_negative_indices
+
+from benchmarks import machine
+from w2vb_ray.audio.features import SAMPLING_RATE_HZ, num_waveform_frames
+from w2vb_ray.config.pretrain import PretrainConfig
+from w2vb_ray.pretrain.model import PretrainingModel, make_encoder
+from w2vb_ray.pretrain.update import MicroBatch, Objective
+
+SIZES: dict[str, dict[str, int]] = {
+    "tiny": {
+        "hidden_size": 144, "num_layers": 4, "num_heads": 4, "intermediate_size": 576, "conv_dim": 64,
+        "contrastive_layers": 2,
+    },
+    "base": {
+        "hidden_size": 768, "num_layers": 12, "num_heads": 12, "intermediate_size": 3_072, "conv_dim": 512,
+        "contrastive_layers": 4,
+    },
+}  # fmt: skip
+BASELINE = "transformers, waveforms"
+_PACKAGES = ("torch", "transformers", "numpy")
+
+
+def main() -> None:
+    """Measure, show, save."""
+    options = _parse()
+    torch.set_num_threads(1)
+    about = machine.describe(_PACKAGES)
+    print(machine.one_line(about))
+    rows = [row for size in options.sizes for row in _measure(size, options)]
+    for row in rows:
+        print(
+            f"{row['size']:6}{row['engine']:28}{row['audio_s_per_cpu_s']:8.2f} audio-s per CPU-s{row['ratio']:7.2f} "
+            f"times transformers{row['parameters'] / 1e6:9.1f} M parameters"
+        )
+    if options.json:
+        result = {"machine": about, "rows": rows}
+        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _measure(size: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+    num_samples = round(options.seconds * SAMPLING_RATE_HZ)
+    waveforms = torch.from_numpy(
+        np.random.default_rng(0).normal(size=(options.utterances, num_samples)).astype(np.float32)
+    )
+    engines = {
+        BASELINE: _transformers(size, waveforms),
+        "ours, waveforms": _ours(size, "wav2vec2", waveforms),
+        "ours, filterbanks": _ours(size, "wav2vec2-bert", waveforms),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in engines}
+    for repetition in range(options.repetitions + 1):
+        for name, (step, _) in engines.items():
+            started = time.process_time()
+            step()
+            if repetition:  # the first warms up
+                seconds[name].append(time.process_time() - started)
+    speeds = {name: options.utterances * options.seconds / statistics.median(some) for name, some in seconds.items()}
+    return [
+        {
+            "size": size,
+            "engine": name,
+            "audio_s_per_cpu_s": speed,
+            "ratio": speed / speeds[BASELINE],
+            "parameters": engines[name][1],
+        }
+        for name, speed in speeds.items()
+    ]
+
+
+def _ours(size: str, model_type: str, waveforms: torch.Tensor) -> tuple[Callable[[], object], int]:
+    config = PretrainConfig.model_validate(
+        {"pretrain": {"uri": "-"}, "source": {"uri": "-"}, "model": {**SIZES[size], "type": model_type}}
+    )
+    model = PretrainingModel(make_encoder(config.model, None, config.masking.span), config)
+    objective = Objective(model, config, contextlib.nullcontext)
+    num_frames = num_waveform_frames(waveforms.shape[1])
+    inputs = waveforms if model_type == "wav2vec2" else torch.randn(len(waveforms), num_frames, 160)
+    batch = MicroBatch(list(range(len(inputs))), inputs, [inputs.shape[1]] * len(inputs), [num_frames] * len(inputs))
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        objective.accumulate([batch], 0, lambda tensor: tensor)
+
+    return step, sum(one.numel() for one in model.parameters())
+
+
+def _transformers(size: str, waveforms: torch.Tensor) -> tuple[Callable[[], object], int]:
+    sizes = SIZES[size]
+    config = Wav2Vec2Config(
+        hidden_size=sizes["hidden_size"],
+        num_hidden_layers=sizes["num_layers"],
+        num_attention_heads=sizes["num_heads"],
+        intermediate_size=sizes["intermediate_size"],
+        conv_dim=[sizes["conv_dim"]] * 7,
+        conv_bias=True,
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+        layerdrop=0.0,
+        num_negatives=100,
+    )
+    model: Any = Wav2Vec2ForPreTraining(config).train()
+    shape = (len(waveforms), num_waveform_frames(waveforms.shape[1]))
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        mask = _compute_mask_indices(shape, 0.65, 10, min_masks=2)
+        negatives = _sample_negative_indices(shape, config.num_negatives, mask)
+        found = model(
+            waveforms, mask_time_indices=torch.from_numpy(mask), sampled_negative_indices=torch.from_numpy(negatives)
+        )
+        found.loss.backward()
+
+    return step, sum(one.numel() for one in model.parameters())
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.pretrain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", type=lambda text: text.split(","), default=list(SIZES), help="which (tiny,base)")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of an utterance (6)")
+    parser.add_argument("--utterances", type=int, default=4, help="of the micro-batch (4)")
+    parser.add_argument("--repetitions", type=int, default=5, help="of every row (5)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to FILE")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
