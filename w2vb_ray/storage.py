@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import fsspec
+from botocore.exceptions import BotoCoreError
 from fsspec import AbstractFileSystem
 
 from w2vb_ray import s3_options
@@ -179,6 +180,10 @@ def read_small(uri: str, options: Mapping[str, Any] = {}) -> bytes | None:
         return cast(bytes, fs.cat_file(fs_path(uri, fs)))
     except FileNotFoundError:
         return None
+
+
+STORE_ERRORS = (OSError, BotoCoreError)
+"""What a store raises that cannot be reached or does not let us in; s3fs translates only errors with an S3 code."""
 
 
 def put_folder(folder: Path, uri: str, options: Mapping[str, Any] = {}, *, last: str) -> None:

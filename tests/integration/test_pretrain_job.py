@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModel
 
 from tests.integration import jobs
+from w2vb_ray import storage
 
 SMALL = [
     "pretrain.num_updates=8", "pretrain.checkpoint_updates=2", "pretrain.log_updates=1", "optimiser.warmup_updates=2",
@@ -22,11 +23,11 @@ SMALL = [
 LAST = "checkpoints/update-000000008"
 
 
-def command(uri: Path, *overrides: str) -> list[str]:
+def command(uri: Path | str, *overrides: str) -> list[str]:
     return [sys.executable, "-m", "jobs.pretrain", "conf/pretrain/tiny.yaml", f"pretrain.uri={uri}", *SMALL, *overrides]
 
 
-def pretrain(uri: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+def pretrain(uri: Path | str, *overrides: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(uri, *overrides), cwd=jobs.ROOT, capture_output=True, text=True, check=False, timeout=280
     )
@@ -111,6 +112,22 @@ def test_two_workers_are_one(whole, tmp_path):
         assert ours["contrastive_loss"] == pytest.approx(theirs["contrastive_loss"], rel=1e-4)
 
 
+def test_a_run_on_s3_is_the_one_on_files(whole, tmp_path, clean_aws, endpoint):
+    options = {"key": "testing", "secret": "testing", "endpoint_url": endpoint}
+    fs = storage.filesystem("s3://runs", options)
+    fs.mkdir("runs")
+    uri = f"s3://runs/{tmp_path.name}"
+    done = pretrain(uri, f"pretrain.storage={json.dumps(options)}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    fs.invalidate_cache()
+    assert len(fs.ls(f"{uri}/checkpoints")) == 3
+    fs.get_file(f"{uri}/{LAST}/model.safetensors", str(tmp_path / "model.safetensors"))
+    expected = load_file(whole / LAST / "model.safetensors")
+    assert all(torch.equal(one, expected[key]) for key, one in load_file(tmp_path / "model.safetensors").items())
+    done = pretrain(uri, f"pretrain.storage={json.dumps(options)}")
+    assert done.stdout.startswith("nothing to do"), done.stdout + done.stderr
+
+
 def test_waveforms(tmp_path):
     overrides = ["model.type=wav2vec2", "model.conv_dim=16", "pretrain.num_updates=2", "batches.min_crop_s=1"]
     done = pretrain(tmp_path / "waveforms", *overrides)
@@ -128,8 +145,15 @@ def test_waveforms(tmp_path):
         (["source.uri=nowhere.tsv", "pretrain.num_updates=9"], "nowhere.tsv"),
         (["batches.audio_s=100000", "pretrain.num_updates=9"], "batches.audio_s must be at most the audio"),
         (["model.checkpoint=nowhere/at/all", "pretrain.uri={new}"], "nowhere/at/all"),
+        (["pretrain.uri=/proc/nowhere"], "pretrain.uri must be a place that can be written to, but /proc/nowhere"),
+        (
+            ["pretrain.uri=s3://none/run", "pretrain.storage={{endpoint_url: 'http://127.0.0.1:9'}}"],
+            "pretrain.uri must be",
+        ),
+        (["pretrain.num_update=3"], "did you mean 'pretrain.num_updates'?"),
     ],
 )
+@pytest.mark.usefixtures("clean_aws")
 def test_one_clear_error(overrides, message, whole, tmp_path):
     done = pretrain(whole, *(one.format(new=tmp_path / "new") for one in overrides))
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr

@@ -91,6 +91,12 @@ class QuantizerSection(Section):
     learning_rate_factor: Annotated[float, Field(gt=0)] = 1.0
     """Of the quantizer, to that of the rest: codes that move faster than the heads follow teach them nothing."""
 
+    @model_validator(mode="after")
+    def _fits(self) -> "QuantizerSection":
+        if self.code_dim % self.num_codebooks:
+            raise ValueError(f"code_dim ({self.code_dim}) must be a multiple of num_codebooks ({self.num_codebooks})")
+        return self
+
 
 class LossSection(Section):
     """What is minimised: contrastive + diversity, masked prediction, and optional random-projection codes."""

@@ -15,7 +15,7 @@ from w2vb_ray.embed.rounds import Rounds
 from w2vb_ray.embed.stream import Abandonable
 from w2vb_ray.embed.watch import Watchdog
 from w2vb_ray.embed.write import WriteTask, write_units
-from w2vb_ray.runtime.data import configure_data
+from w2vb_ray.runtime.data import RETRIES, configure_data
 
 Stage = Callable[[pa.Table], pa.Table]  # with its keyword arguments filled in by Ray
 
@@ -27,9 +27,6 @@ NO_PROGRESS_TIMEOUT_S = 3600.0  # Ray's guard against hangs; a unit is minutes o
 # that costs an encoder a third of its speed, and at 3000 turns nothing. Huge pages save the page faults of activations,
 # a quarter of the CPU time of long utterances without them.
 ENCODER_ENVIRONMENT = {"GOMP_SPINCOUNT": "3000", "THP_MEM_ALLOC_ENABLE": "1"}
-# Ray's own default is for ever. The ledger stops at the second death of a worker at a unit (`ledger.MAX_DEATHS`); this
-# is for what it does not count, nodes that are taken away again and again.
-RETRIES = 16
 
 
 def build(units: Sequence[int], rounds: Rounds, config: EmbedConfig, task: WriteTask, watchdog: Watchdog) -> Dataset:

@@ -6,8 +6,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from w2vb_ray.encoder.checkpoint import Checkpoint
+from w2vb_ray.errors import CheckpointError, ConfigError
+
 Run = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
 """Inputs of a graph by their names -> its kept hidden states, (1, T, D) float32 each, in the order asked for."""
+
+
+def missing_runtime(checkpoint: Checkpoint, runtime: str, extra: str, err: ImportError) -> ConfigError:
+    """What to raise where a runtime is not installed."""
+    return ConfigError(
+        f"encoder.checkpoint '{checkpoint.name}' needs {runtime}, which is not installed where it is loaded ({err}); "
+        f"pip install 'w2vb_ray[{extra}]', or take an artifact of another kind"
+    )
+
+
+def unusable_graph(checkpoint: Checkpoint, runtime: str, err: Exception) -> CheckpointError:
+    """What to raise where a runtime cannot run the files."""
+    return CheckpointError(
+        f"encoder.checkpoint must hold a graph that {runtime} can run, but '{checkpoint.name}' does not "
+        f"({' '.join(str(err).split())[:300]}); fetch or export it again"
+    )
 
 
 class GraphForward:

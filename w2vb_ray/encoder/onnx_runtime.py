@@ -10,10 +10,11 @@ import torch
 from w2vb_ray.encoder.artifact import ONNX, input_names, output_name
 from w2vb_ray.encoder.checkpoint import Checkpoint
 from w2vb_ray.encoder.fetch import cache_folder
-from w2vb_ray.encoder.graph_forward import Run
-from w2vb_ray.errors import CheckpointError, ConfigError
+from w2vb_ray.encoder.graph_forward import Run, missing_runtime, unusable_graph
+from w2vb_ray.errors import ConfigError
 
 _EXTERNAL = "session.model_external_initializers_file_folder_path"
+_ERRORS = ("Fail", "RuntimeException", "InvalidArgument", "InvalidProtobuf", "InvalidGraph", "NotImplemented", "EPFail")
 _Providers = list[tuple[str, dict[str, Any]]]
 
 # Shapes for which TensorRT makes its engine once: 20 ms to 35 s, the default windows with their context, best at 10 s.
@@ -42,12 +43,9 @@ def open_onnx(checkpoint: Checkpoint, layers: Sequence[int], precision: str, dev
 
         state: Any = import_module("onnxruntime.capi.onnxruntime_pybind11_state")  # has no types
     except ImportError as err:
-        raise ConfigError(
-            f"encoder.checkpoint '{checkpoint.name}' needs onnxruntime, which is not installed where it is loaded "
-            f"({err}); pip install 'w2vb_ray[onnx]', or take an artifact of another kind"
-        ) from err
-    # None of them is a RuntimeError; several have no other base than Exception.
-    errors = (state.Fail, state.RuntimeException, state.InvalidProtobuf, state.InvalidGraph, state.EPFail)
+        raise missing_runtime(checkpoint, "onnxruntime", "onnx", err) from err
+    # None of them has another base than Exception.
+    errors = tuple(getattr(state, name) for name in _ERRORS)
     providers = choose_providers(checkpoint, precision, device, onnxruntime.get_available_providers())
     options: Any = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
@@ -58,10 +56,7 @@ def open_onnx(checkpoint: Checkpoint, layers: Sequence[int], precision: str, dev
         graph = _ending_at(checkpoint, outputs) if max(layers) < checkpoint.num_layers else str(checkpoint.path / ONNX)
         session: Any = onnxruntime.InferenceSession(graph, options, providers=providers)
     except errors as err:
-        raise CheckpointError(
-            f"encoder.checkpoint must hold a graph that onnxruntime {onnxruntime.__version__} can run, but "
-            f"'{checkpoint.name}' does not ({' '.join(str(err).split())[:300]}); fetch or export it again"
-        ) from err
+        raise unusable_graph(checkpoint, f"onnxruntime {onnxruntime.__version__}", err) from err
 
     def run(feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
         try:
@@ -93,11 +88,12 @@ def choose_providers(
             "encoder.precision fp16 needs TensorRT for an onnx artifact, which onnxruntime does not find; install "
             "tensorrt, or set encoder.precision=auto"
         )
-    settings: dict[str, dict[str, Any]] = {
-        "TensorrtExecutionProvider": _tensorrt(checkpoint, precision),
-        "CUDAExecutionProvider": {"use_tf32": 0},  # tf32 has the mantissa of fp16: not the numbers of fp32
-    }
-    return [*((name, settings[name]) for name in gpu), ("CPUExecutionProvider", {})]
+    providers: _Providers = []
+    if gpu[0] == "TensorrtExecutionProvider":
+        providers.append((gpu[0], _tensorrt(checkpoint, precision)))
+    if gpu[-1] == "CUDAExecutionProvider":
+        providers.append((gpu[-1], {"use_tf32": 0}))  # tf32 has the mantissa of fp16: not the numbers of fp32
+    return [*providers, ("CPUExecutionProvider", {})]
 
 
 def _tensorrt(checkpoint: Checkpoint, precision: str) -> dict[str, Any]:
@@ -105,11 +101,13 @@ def _tensorrt(checkpoint: Checkpoint, precision: str) -> dict[str, Any]:
     names = input_names(checkpoint.model_type)
     shapes = zip(*(_SHAPES[name] for name in names), strict=True)
     profiles = [",".join(f"{name}:{size}" for name, size in zip(names, sizes, strict=True)) for sizes in shapes]
+    cache = cache_folder() / "tensorrt" / f"{checkpoint.weights_sha256[:32]}-{precision}"
+    cache.mkdir(parents=True, exist_ok=True)
     keys = ("trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_profile_max_shapes")
     return {
         "trt_fp16_enable": precision == "fp16",
         "trt_engine_cache_enable": True,
-        "trt_engine_cache_path": str(cache_folder() / "tensorrt" / f"{checkpoint.weights_sha256[:32]}-{precision}"),
+        "trt_engine_cache_path": str(cache),
         "trt_onnx_model_folder_path": str(checkpoint.path),
         **dict(zip(keys, profiles, strict=True)),
     }

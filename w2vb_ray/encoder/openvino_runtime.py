@@ -8,8 +8,8 @@ import torch
 
 from w2vb_ray.encoder.artifact import OPENVINO, output_name
 from w2vb_ray.encoder.checkpoint import Checkpoint
-from w2vb_ray.encoder.graph_forward import Run
-from w2vb_ray.errors import CheckpointError, ConfigError
+from w2vb_ray.encoder.graph_forward import Run, missing_runtime, unusable_graph
+from w2vb_ray.errors import ConfigError
 
 
 def open_openvino(checkpoint: Checkpoint, layers: Sequence[int], device: torch.device) -> Run:
@@ -34,10 +34,7 @@ def open_openvino(checkpoint: Checkpoint, layers: Sequence[int], device: torch.d
 
         make_model: Any = openvino.Model  # its types are those of two modules
     except ImportError as err:
-        raise ConfigError(
-            f"encoder.checkpoint '{checkpoint.name}' needs OpenVINO, which is not installed where it is loaded "
-            f"({err}); pip install 'w2vb_ray[openvino]', or take an artifact of another kind"
-        ) from err
+        raise missing_runtime(checkpoint, "OpenVINO", "openvino", err) from err
     names = [output_name(layer) for layer in layers]
     settings = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -50,10 +47,7 @@ def open_openvino(checkpoint: Checkpoint, layers: Sequence[int], device: torch.d
         part = make_model([whole.output(name) for name in names], whole.get_parameters(), "kept")
         compiled = core.compile_model(part, "CPU", settings)
     except RuntimeError as err:
-        raise CheckpointError(
-            f"encoder.checkpoint must hold a graph that OpenVINO {openvino.__version__} can run, but "
-            f"'{checkpoint.name}' does not ({' '.join(str(err).split())[:300]}); fetch or export it again"
-        ) from err
+        raise unusable_graph(checkpoint, f"OpenVINO {openvino.__version__}", err) from err
 
     def run(feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
         found = compiled(dict(feed))

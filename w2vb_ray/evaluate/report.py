@@ -123,7 +123,7 @@ def write_report(config: EvaluateConfig, results: Mapping[str, Any]) -> None:
     text = json.dumps(masked(results), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         storage.write_atomic(uri, text.encode(), config.evaluate.storage)
-    except OSError as err:
+    except storage.STORE_ERRORS as err:
         raise ConfigError(f"evaluate.report_uri must be a file that can be written, but is {uri} ({err})") from err
 
 
@@ -143,12 +143,14 @@ def as_json(config: EvaluateConfig, report: Report) -> dict[str, Any]:
         "holds": not report.failed,
         "wall_s": report.wall_s,
         "checks": [_check(result) for result in report.results],
-        "versions": {
-            "w2vb_ray": __version__,
-            "python": platform.python_version(),
-            **{package: version(package) for package in _PACKAGES},
-        },
+        "versions": versions(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of what the figures depend on."""
+    packages = {package: version(package) for package in _PACKAGES}
+    return {"w2vb_ray": __version__, "python": platform.python_version(), **packages}
 
 
 def _check(result: Result) -> dict[str, Any]:

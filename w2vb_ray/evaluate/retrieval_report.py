@@ -1,22 +1,18 @@
 """The `retrieval` suite: every kind of vector through the same search; a table for people, JSON for machines."""
 
-import platform
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
-from w2vb_ray import __version__
 from w2vb_ray.config.evaluate import EvaluateConfig
 from w2vb_ray.encoder import resolve_checkpoint
 from w2vb_ray.evaluate import retrieval, speech
+from w2vb_ray.evaluate.report import versions
 from w2vb_ray.evaluate.retrieval import Estimate, Parallel, Retrieval
-
-_PACKAGES = ("torch", "transformers", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +109,7 @@ def as_json(config: EvaluateConfig, report: RetrievalReport) -> dict[str, Any]:
             for name, plain in report.plain.items()
         ],
         "wall_s": report.wall_s,
-        "versions": {
-            "w2vb_ray": __version__,
-            "python": platform.python_version(),
-            **{package: version(package) for package in _PACKAGES},
-        },
+        "versions": versions(),
     }
 
 

@@ -16,6 +16,7 @@ from w2vb_ray.embed.read import read_unit
 from w2vb_ray.encoder import Checkpoint, load_encoder, resolve_checkpoint
 from w2vb_ray.errors import SourceError
 from w2vb_ray.evaluate import baselines
+from w2vb_ray.schema import RESERVED_COLUMNS, VECTOR
 from w2vb_ray.source import build_inventory
 
 Named = Iterator[tuple[str, np.ndarray]]
@@ -91,7 +92,7 @@ def read_table(config: EvaluateConfig) -> tuple[Speech, list[tuple[str, np.ndarr
     table = DeltaTable(uri, storage_options=options).to_pyarrow_table()
     chosen = pa.array(_chosen(_column(table, config, uri), config.retrieval.max_items), pa.int64())
     table = table.take(chosen)
-    named = [name for name in table.column_names if name.startswith("embedding")]
+    named = [field.name for field in table.schema if field.name in RESERVED_COLUMNS and field.type == VECTOR]
     vectors = [(name, np.stack(table[name].combine_chunks().to_numpy(zero_copy_only=False))) for name in named]
     speech = Speech(
         _column(table, config, uri), table["language"].to_pylist(), table["duration_s"].to_pylist(), rows=None

@@ -140,11 +140,11 @@ def check_vacant(uri: str, options: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: it holds files, or cannot be looked at.
     """
-    fs = storage.filesystem(uri, options)
-    path = storage.fs_path(uri, fs)
     try:
+        fs = storage.filesystem(uri, options)
+        path = storage.fs_path(uri, fs)
         taken = fs.exists(path) and (not fs.isdir(path) or bool(fs.ls(path, detail=False)))
-    except OSError as err:
+    except storage.STORE_ERRORS as err:
         raise ConfigError(f"export.uri must be a place that can be written to, but {uri} is not ({err})") from err
     if taken:
         raise ConfigError(f"export.uri must be an empty place, but {uri} holds something; choose another, or empty it")
@@ -158,7 +158,7 @@ def publish(folder: Path, uri: str, options: Mapping[str, Any]) -> None:
     """
     try:
         storage.put_folder(folder, uri, options, last=_CONFIG)
-    except OSError as err:
+    except storage.STORE_ERRORS as err:
         raise ConfigError(f"export.uri must be a place that can be written to, but {uri} is not ({err})") from err
 
 

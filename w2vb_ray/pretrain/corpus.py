@@ -17,12 +17,11 @@ from w2vb_ray import storage
 from w2vb_ray.config.pretrain import PretrainConfig
 from w2vb_ray.embed.read import read_unit
 from w2vb_ray.errors import SourceError
-from w2vb_ray.runtime.data import configure_data
+from w2vb_ray.runtime.data import RETRIES, configure_data
 from w2vb_ray.source import build_inventory
 
 FILE = "corpus.parquet"
 _CHUNK_ROWS = 256
-RETRIES = 16  # of a task whose node died; recordings that end their decoder do not end the task
 _DIGEST = b"w2vb.digest"
 _MEASURED = ("duration_s", "reason", "detail")
 
@@ -56,16 +55,28 @@ class Corpus:
         return {one["values"]: one["counts"] for one in found}
 
 
-def read_corpus(config: PretrainConfig) -> Corpus:
-    """The utterances of the source, measured before or now; Ray is running.
+def list_utterances(config: PretrainConfig) -> pa.Table:
+    """What the source holds, see `source.inventory`.
 
     Raises:
-        SourceError: the source cannot be listed, or is empty.
+        SourceError: it cannot be listed, or is empty.
     """
-    inventory = build_inventory(config.source)
-    planned = pa.concat_tables([batch.table for batch in inventory.batches()])
+    planned = pa.concat_tables([batch.table for batch in build_inventory(config.source).batches()])
     if planned.num_rows == 0:
         raise SourceError(f"source.uri ({config.source.uri}) must hold utterances, but has none; check the path")
+    return planned
+
+
+def read_corpus(planned: pa.Table, config: PretrainConfig) -> Corpus:
+    """The utterances of the source, measured before or now; Ray is running.
+
+    Args:
+        planned: what `list_utterances` found.
+        config: of the run.
+
+    Raises:
+        OSError: the run's store cannot be read from or written to.
+    """
     digest = _digest(planned, config)
     uri = storage.join(config.pretrain.uri, FILE)
     stored = storage.read_small(uri, config.pretrain.storage)

@@ -13,11 +13,10 @@ from w2vb_ray.audio import features
 from w2vb_ray.config.pretrain import PretrainConfig
 from w2vb_ray.embed.encode import waveform_of
 from w2vb_ray.embed.read import read_unit
-from w2vb_ray.pretrain.corpus import RETRIES
 from w2vb_ray.pretrain.masking import MIN_FRAMES
 from w2vb_ray.pretrain.plan import EpochPlan
 from w2vb_ray.pretrain.update import MicroBatch
-from w2vb_ray.runtime.data import configure_data
+from w2vb_ray.runtime.data import RETRIES, configure_data
 
 _AHEAD = 4  # micro-batches that wait beside the model
 

@@ -18,6 +18,7 @@ from w2vb_ray.encoder import resolve_checkpoint
 from w2vb_ray.errors import ConfigError
 from w2vb_ray.pretrain.quantizer import GumbelQuantizer, RandomProjectionQuantizer
 
+_ABOUT = "w2vb_ray"  # key of this package in `config.json`
 _CONV_GRADIENT = 0.1  # of the loss, for the convolutions that take waveforms (Baevski et al. 2020, appendix B)
 
 
@@ -129,6 +130,8 @@ def make_encoder(section: ModelSection, folder: Path | None, span: int) -> Any:
     }
     if folder is not None:
         config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
+        if hasattr(config, _ABOUT):  # that it is untrained, which it will not stay
+            delattr(config, _ABOUT)
         config.update({key: value for key, value in wanted.items() if hasattr(config, key)})
         return AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, local_files_only=True).train()
     sizes: dict[str, Any] = {

@@ -41,8 +41,6 @@ class GumbelQuantizer(nn.Module):
     def __init__(self, num_features: int, section: QuantizerSection) -> None:
         super().__init__()
         groups, codes = section.num_codebooks, section.num_codes
-        if section.code_dim % groups:
-            raise ValueError(f"code_dim ({section.code_dim}) must be a multiple of num_codebooks ({groups})")
         self.num_codebooks, self.num_codes = groups, codes
         self.weight_proj = nn.Linear(num_features, groups * codes)
         self.codevectors = nn.Parameter(torch.empty(groups, codes, section.code_dim // groups))

@@ -14,7 +14,7 @@ from w2vb_ray import storage
 from w2vb_ray.config.pretrain import PretrainConfig
 from w2vb_ray.errors import ExitCode
 from w2vb_ray.pretrain import state
-from w2vb_ray.pretrain.corpus import Corpus, read_corpus
+from w2vb_ray.pretrain.corpus import FILE, Corpus, list_utterances, read_corpus
 from w2vb_ray.pretrain.listener import start_listener
 from w2vb_ray.pretrain.model import checkpoint_folder
 from w2vb_ray.pretrain.plan import plan_epoch
@@ -35,19 +35,24 @@ def pretrain(config: PretrainConfig, console: Console) -> int:
     Raises:
         UserError: what the config asks for cannot be had.
     """
-    uri = state.newest(config)
+    with state.reachable(config):
+        uri = state.newest(config)
+        made = 0 if uri is None else state.check(uri, config)
     if uri is not None:
-        made = state.check(uri, config)
         if made >= config.pretrain.num_updates:
             console.print(f"nothing to do: {uri} is after update {made:,}", soft_wrap=True, highlight=False)
             return ExitCode.DONE
         console.print(f"going on from update {made:,}", highlight=False)
     with stage(console, "reading the checkpoint to start from"):
         checkpoint_folder(config.model)
+    with stage(console, "listing the source"):
+        planned = list_utterances(config)
+    with state.reachable(config):
+        state.begin(config)
     with stage(console, "starting Ray"):
         cluster.connect(config.cluster, show_workers=False)  # Train's own actors have much to say
-    with stage(console, "measuring the source"):
-        corpus = read_corpus(config)
+    with stage(console, "measuring the source"), state.reachable(config):
+        corpus = read_corpus(planned, config)
     console.print(_describe(corpus, config), soft_wrap=True, highlight=False)
     collapsed = _train(config, corpus, console)
     console.print(f"written to {state.newest(config)}", soft_wrap=True, highlight=False)
@@ -122,16 +127,11 @@ class _Screen:
 def _describe(corpus: Corpus, config: PretrainConfig) -> str:
     plan = plan_epoch(corpus.durations_s, corpus.languages, config.batches, config.pretrain.seed, 0)
     rejects = ", ".join(f"{count:,} {reason}" for reason, count in sorted(corpus.rejects.items()))
-    left_out = corpus.table.num_rows - sum(corpus.rejects.values()) - len(set(plan.rows.tolist()))
+    where = storage.join(config.pretrain.uri, FILE)
     return (
-        f"source: {corpus.table.num_rows:,} utterances in {len(set(corpus.languages.tolist())):,} languages; an epoch "
-        f"has {plan.duration_s.sum() / 3600:.2f} h in {len(plan.update_ends):,} updates"
-        + (f"; {left_out:,} too short or drawn in other epochs" if left_out else "")
-        + (
-            f"; cannot be read: {rejects} (see {storage.join(config.pretrain.uri, 'corpus.parquet')})"
-            if rejects
-            else ""
-        )
+        f"source: {corpus.table.num_rows:,} utterances in {len(set(corpus.languages.tolist())):,} languages; the first "
+        f"epoch has {len(set(plan.rows.tolist())):,} of them, {plan.duration_s.sum() / 3600:.2f} h in "
+        f"{len(plan.update_ends):,} updates" + (f"; cannot be read: {rejects}, see {where}" if rejects else "")
     )
 
 

@@ -10,6 +10,8 @@
 
 import json
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,8 @@ from w2vb_ray.pretrain.model import PretrainingModel
 CHECKPOINTS = "checkpoints"
 LOG = "log.jsonl"
 _STATE, _SETTINGS, _CONFIG, _WEIGHTS = "trainer_state.pt", "pretraining_config.json", "config.json", "model.safetensors"
+_ENCODER = "encoder."  # the part of a model that transformers knows
+_MASKING = {"mask_time_prob": 0.05, "mask_time_length": 10}
 _FIXED = ("model", "masking", "quantizer", "loss")
 
 
@@ -67,10 +71,10 @@ def save(model: PretrainingModel, optimiser: AdamW, position: Position, config: 
         folder = Path(name)
         with quiet_transformers():
             model.encoder.save_pretrained(folder)
+        _for_users(folder / _CONFIG)
         _extractor(config).save_pretrained(folder)
-        settings = json.dumps(masked(config.model_dump(mode="json")), indent=2, ensure_ascii=False)
-        (folder / _SETTINGS).write_text(settings + "\n", encoding="utf-8")
-        heads = {key: one for key, one in model.state_dict().items() if not key.startswith("encoder.")}
+        (folder / _SETTINGS).write_bytes(_settings(config))
+        heads = {key: one for key, one in model.state_dict().items() if not key.startswith(_ENCODER)}
         state = {
             "heads": heads,
             "optimiser": optimiser.state_dict(),
@@ -83,6 +87,31 @@ def save(model: PretrainingModel, optimiser: AdamW, position: Position, config: 
     fs = storage.filesystem(root, options)
     for old in _names(config)[: -config.pretrain.keep_checkpoints]:
         fs.rm(storage.fs_path(storage.join(root, old), fs), recursive=True)
+
+
+@contextmanager
+def reachable(config: PretrainConfig) -> Generator[None]:
+    """Turns what the run's store raises into one message.
+
+    Raises:
+        ConfigError: the store cannot be read from or written to.
+    """
+    try:
+        yield
+    except storage.STORE_ERRORS as err:
+        raise ConfigError(
+            f"pretrain.uri must be a place that can be written to, but {config.pretrain.uri} is not ({err}); check the "
+            "path, the credentials and pretrain.storage"
+        ) from err
+
+
+def begin(config: PretrainConfig) -> None:
+    """Write down what the run is told, before any work.
+
+    Raises:
+        OSError: the store cannot be written to.
+    """
+    storage.write_atomic(storage.join(config.pretrain.uri, _SETTINGS), _settings(config), config.pretrain.storage)
 
 
 def newest(config: PretrainConfig) -> str | None:
@@ -110,8 +139,8 @@ def load(uri: str, model: PretrainingModel, optimiser: AdamW, config: PretrainCo
         for file in (_WEIGHTS, _STATE):
             fs.get_file(storage.fs_path(storage.join(uri, file), fs), str(folder / file))
         state: dict[str, Any] = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
-        model.encoder.load_state_dict(load_file(folder / _WEIGHTS))
-    model.load_state_dict(state["heads"], strict=False)
+        encoder = {f"{_ENCODER}{key}": one for key, one in load_file(folder / _WEIGHTS).items()}
+    model.load_state_dict({**encoder, **state["heads"]})
     optimiser.load_state_dict(state["optimiser"])
     return Position(**state["position"])
 
@@ -127,6 +156,11 @@ def _check_same(stored: dict[str, dict[str, Any]], config: PretrainConfig) -> No
         )
 
 
+def _settings(config: PretrainConfig) -> bytes:
+    """Without the secrets of stores."""
+    return (json.dumps(masked(config.model_dump(mode="json")), indent=2, ensure_ascii=False) + "\n").encode()
+
+
 def _names(config: PretrainConfig) -> list[str]:
     """Whole checkpoints, oldest first."""
     root = storage.join(config.pretrain.uri, CHECKPOINTS)
@@ -137,6 +171,12 @@ def _names(config: PretrainConfig) -> list[str]:
         return []
     names = sorted(str(one).rstrip("/").rsplit("/", 1)[-1] for one in fs.ls(path, detail=False))
     return [name for name in names if fs.exists(storage.fs_path(storage.join(root, name, _CONFIG), fs))]
+
+
+def _for_users(path: Path) -> None:
+    """Who fine-tunes the encoder shall hide as little as transformers' own default has it, not as much as we did."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, **_MASKING}, indent=2) + "\n", encoding="utf-8")
 
 
 def _extractor(config: PretrainConfig) -> Any:

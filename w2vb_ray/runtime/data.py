@@ -6,6 +6,9 @@ import warnings
 from ray.data import DataContext
 from ray.util.annotations import RayDeprecationWarning
 
+RETRIES = 16
+"""Of a task whose worker is gone, nodes that are taken away again and again; Ray's own default is for ever."""
+
 
 def configure_data(*, in_order: bool) -> DataContext:
     """Settings that every job wants.

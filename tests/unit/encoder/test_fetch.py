@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import fsspec
 import pytest
 
@@ -109,6 +112,24 @@ def test_the_hub_gives_a_folder(monkeypatch, checkpoint):
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     assert resolve("org/model", revision="v1").path == checkpoint("bert")
     assert calls == [("org/model", {"revision": "v1", "allow_patterns": ["*.json", "*.safetensors"]})]
+
+
+def test_the_hub_is_asked_for_what_an_artifact_names(monkeypatch, checkpoint, tmp_path):
+    files = ["model.onnx", "model.onnx.data"]
+    described = {"format_version": 1, "kind": "onnx", "files": files, "source": {"trained": True}}
+    (tmp_path / "artifact.json").write_text(json.dumps(described), encoding="utf-8")
+    shutil.copyfile(checkpoint("bert") / "config.json", tmp_path / "config.json")
+    asked = []
+
+    def snapshot_download(name, allow_patterns, **kwargs):
+        asked.append(allow_patterns)
+        for file in set(files) & set(allow_patterns):
+            (tmp_path / file).write_bytes(b"graph")
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    assert [path.name for path in resolve("org/artifact").weights] == files
+    assert asked == [["*.json", "*.safetensors"], ["*.json", "*.safetensors", *files]]
 
 
 def test_whoever_comes_second_takes_what_is_there(tmp_path):

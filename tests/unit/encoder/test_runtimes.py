@@ -1,6 +1,7 @@
 """Exported graphs: what is said when a runtime, a device or a file is not there; fetching; unwanted layers."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,12 +64,13 @@ def test_a_tool_that_is_not_installed(kind, package, checkpoint, tmp_path, monke
         ([ON_GPU, ON_CPU], "int8", [ON_GPU, ON_CPU]),
     ],
 )
-def test_providers_of_a_gpu(available, precision, expected, made):
+def test_providers_of_a_gpu(available, precision, expected, made, cache):
     providers = choose_providers(resolve(made("onnx")), precision, CUDA, available)
     assert [name for name, _ in providers] == expected
     if TENSORRT in available:
         settings = providers[0][1]
         assert settings["trt_fp16_enable"] == (precision == "fp16")
+        assert Path(settings["trt_engine_cache_path"]).is_dir()
         assert settings["trt_profile_min_shapes"] == "input_features:1x1x160,attention_mask:1x1"
 
 

@@ -28,6 +28,12 @@ def test_an_encoder_of_a_checkpoint_has_its_weights_and_no_dropout(tmp_path):
     assert encoder.config.layerdrop == 0.0
 
 
+def test_what_starts_from_the_embedded_model_is_untrained_no_more(tmp_path, monkeypatch):
+    monkeypatch.setenv("W2VB_RAY_CACHE", str(tmp_path))
+    section = ModelSection(checkpoint="embedded", contrastive_layers=2)
+    assert "w2vb_ray" not in make_encoder(section, checkpoint_folder(section), 10).config.to_dict()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

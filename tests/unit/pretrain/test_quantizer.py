@@ -1,5 +1,6 @@
 import pytest
 import torch
+from pydantic import ValidationError
 
 from w2vb_ray.config.pretrain import QuantizerSection
 from w2vb_ray.pretrain.quantizer import GumbelQuantizer, RandomProjectionQuantizer, gumbel_noise, perplexity
@@ -61,5 +62,5 @@ def test_perplexity():
 
 
 def test_code_dim_is_shared_among_codebooks():
-    with pytest.raises(ValueError, match="multiple of num_codebooks"):
-        GumbelQuantizer(6, QuantizerSection(num_codebooks=3, code_dim=256))
+    with pytest.raises(ValidationError, match="multiple of num_codebooks"):
+        QuantizerSection(num_codebooks=3, code_dim=256)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from transformers import AutoConfig
 
 from tests.unit.pretrain.small import SIZES, config, model
 from w2vb_ray.errors import ConfigError
@@ -29,8 +30,9 @@ def write(found, updates):
     return trained, optimiser
 
 
-def test_what_is_read_is_what_was_written(tmp_path):
-    found = told(tmp_path)
+@pytest.mark.parametrize("model_type", ["wav2vec2-bert", "wav2vec2", "wav2vec2-conformer"])
+def test_what_is_read_is_what_was_written(model_type, tmp_path):
+    found = told(tmp_path, model={**SIZES, "type": model_type})
     trained, optimiser = write(found, [3, 6, 9])
     assert state.newest(found).endswith("checkpoints/update-000000009")
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
@@ -44,6 +46,14 @@ def test_what_is_read_is_what_was_written(tmp_path):
     assert all(torch.equal(one, trained.state_dict()[key]) for key, one in other.state_dict().items())
     ours, theirs = another.state_dict()["state"], optimiser.state_dict()["state"]
     assert all(torch.equal(ours[key]["exp_avg"], theirs[key]["exp_avg"]) for key in theirs)
+
+
+def test_who_fine_tunes_hides_what_transformers_does_by_default(tmp_path):
+    write(told(tmp_path), [1])
+    config = AutoConfig.from_pretrained(tmp_path / "checkpoints/update-000000001")
+    default = type(config)()
+    assert (config.mask_time_prob, config.mask_time_length) == (default.mask_time_prob, default.mask_time_length)
+    assert config.apply_spec_augment
 
 
 def test_a_checkpoint_without_its_config_is_none(tmp_path):
