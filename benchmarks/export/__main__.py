@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ from benchmarks.export.rows import (
 from w2vb_ray.errors import W2vbError
 from w2vb_ray.export.gate import Encoded, compare
 
-_PACKAGES = ("torch", "transformers", "numpy", "safetensors", "onnxruntime", "openvino")
+_OPTIONAL = tuple(package for package in ("onnxruntime", "openvino") if find_spec(package))
+_PACKAGES = ("torch", "transformers", "numpy", "safetensors", *_OPTIONAL)
 _HEADS = {
     "audio_s_per_cpu_s": ("audio-s/CPU-s", "{:.2f}"),
     "ratio_to_baseline": ("×baseline", "{:.2f}"),

@@ -22,12 +22,8 @@ EXPORTED = (
     Row("openvino-fp16", LOADED + "openvino", "batch1", speed=5.5),
     Row("openvino-int8", LOADED + "openvino_int8", "batch1", speed=11.0),
 )
-NOT_IN_QUICK = (
-    "ours-int8-weights",
-    "ours-fp16",
-    "onnxruntime-fp32",
-    "openvino-fp16",
-)  # they run as fp32 does, or nearly
+NOT_IN_QUICK = ("ours-int8-weights", "ours-fp16", "onnxruntime-fp32", "openvino-fp16")
+"""They run as fp32 does, or nearly."""
 OTHERS_INT8 = ("onnxruntime-int8", "openvino-int8")
 
 # model -> workload -> utterances
