@@ -16,11 +16,11 @@ from tests.integration import jobs
 from w2vb_ray import storage
 
 SMALL = [
-    "pretrain.num_updates=8", "pretrain.checkpoint_updates=2", "pretrain.log_updates=1", "optimiser.warmup_updates=2",
+    "pretrain.num_updates=40", "pretrain.checkpoint_updates=5", "pretrain.log_updates=1", "optimiser.warmup_updates=2",
     "model.hidden_size=32", "model.num_layers=2", "model.num_heads=2", "model.intermediate_size=48",
     "model.contrastive_layers=1", "batches.audio_s=25", "batches.max_frames=450",
 ]  # fmt: skip
-LAST = "checkpoints/update-000000008"
+LAST = "checkpoints/update-000000040"
 
 
 def command(uri: Path | str, *overrides: str) -> list[str]:
@@ -33,14 +33,20 @@ def pretrain(uri: Path | str, *overrides: str) -> subprocess.CompletedProcess[st
     )
 
 
-def stopped_after(uri: Path, update: int, number: signal.Signals) -> int:
-    """Exit code of a run that gets a signal when there is a checkpoint of an update, or a later one."""
+def updates(uri: Path) -> set[str]:
+    """Checkpoints that are whole."""
+    return {path.parent.name for path in uri.glob("checkpoints/*/config.json")}
+
+
+def stopped_at_next(uri: Path, number: signal.Signals) -> int:
+    """Exit code of a run that gets a signal as soon as it has written a checkpoint."""
+    before = updates(uri)
     with subprocess.Popen(command(uri), cwd=jobs.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         deadline = time.monotonic() + 200
-        while not any((uri / f"checkpoints/update-00000000{n}/config.json").exists() for n in range(update, 9)):
+        while updates(uri) <= before:
             assert time.monotonic() < deadline
             assert running.poll() is None
-            time.sleep(0.05)
+            time.sleep(0.02)
         running.send_signal(number)
     return running.returncode
 
@@ -56,20 +62,20 @@ def whole(tmp_path_factory) -> Path:
     done = pretrain(uri)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == f"written to {uri}/{LAST}"
-    assert "update 8: contrastive" in done.stdout
+    assert "update 40: contrastive" in done.stdout
     return uri
 
 
 def test_what_a_run_leaves(whole):
     assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == [
-        f"update-00000000{update}" for update in (4, 6, 8)
+        f"update-0000000{update}" for update in (30, 35, 40)
     ]
     lines = log(whole)
-    assert [line["update"] for line in lines] == list(range(1, 9))
+    assert [line["update"] for line in lines] == list(range(1, 41))
     assert lines[-1]["epoch"] > 0
     assert {"contrastive_accuracy", "masked_prediction_gain", "probability_perplexity"} <= lines[0].keys()
     assert all(15 < line["audio_s"] < 60 for line in lines)
-    assert len(list((whole / "tensorboard").iterdir())) == 4
+    assert len(list((whole / "tensorboard").iterdir())) == 8
 
 
 def test_plain_transformers_loads_every_tensor(whole):
@@ -90,8 +96,8 @@ def test_embed_takes_the_checkpoint(whole, tmp_path):
 
 def test_killed_and_begun_again_is_the_same_bit_for_bit(whole, tmp_path):
     uri = tmp_path / "killed"
-    assert stopped_after(uri, 2, signal.SIGINT) == 7
-    assert stopped_after(uri, 4, signal.SIGKILL) == -signal.SIGKILL
+    assert stopped_at_next(uri, signal.SIGINT) == 7
+    assert stopped_at_next(uri, signal.SIGKILL) == -signal.SIGKILL
     assert not (uri / LAST).exists()
     done = pretrain(uri)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -142,8 +148,8 @@ def test_waveforms(tmp_path):
     [
         (["pretrain.seed=1"], "begun with other settings: pretrain.seed"),
         (["model.num_layers=3"], "begun with other settings: model.num_layers"),
-        (["source.uri=nowhere.tsv", "pretrain.num_updates=9"], "nowhere.tsv"),
-        (["batches.audio_s=100000", "pretrain.num_updates=9"], "batches.audio_s must be at most the audio"),
+        (["source.uri=nowhere.tsv", "pretrain.num_updates=41"], "nowhere.tsv"),
+        (["batches.audio_s=100000", "pretrain.num_updates=41"], "batches.audio_s must be at most the audio"),
         (["model.checkpoint=nowhere/at/all", "pretrain.uri={new}"], "nowhere/at/all"),
         (["pretrain.uri=/proc/nowhere"], "pretrain.uri must be a place that can be written to, but /proc/nowhere"),
         (
@@ -162,4 +168,4 @@ def test_one_clear_error(overrides, message, whole, tmp_path):
 
 def test_nothing_to_do(whole):
     done = pretrain(whole)
-    assert (done.returncode, done.stdout) == (0, f"nothing to do: {whole}/{LAST} is after update 8\n")
+    assert (done.returncode, done.stdout) == (0, f"nothing to do: {whole}/{LAST} is after update 40\n")
