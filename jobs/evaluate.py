@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
 
     from rich.console import Console  # after the config: a misspelt key is told in 0.3 s, without torch
 
-    return {"selfcheck": _selfcheck, "retrieval": _retrieval}[config.evaluate.suite](config, Console())
+    return (_selfcheck if config.evaluate.suite == "selfcheck" else _measure)(config, Console())
 
 
 def _selfcheck(config: EvaluateConfig, console: Any) -> int:
@@ -32,24 +32,28 @@ def _selfcheck(config: EvaluateConfig, console: Any) -> int:
     with stage(console, "checking, which takes minutes for a large model on a CPU"):
         found = report.run_selfcheck(config)
     console.print(f"{found.checkpoint.name} in {found.precision} on {found.device}", soft_wrap=True, highlight=False)
-    _show(console, report.table(found), report.closing_lines(found))
+    _show(console, [report.table(found)], report.closing_lines(found))
     report.write_report(config, report.as_json(config, found))  # last: it is on the screen whatever the store says
     return _FAILED if found.failed else ExitCode.DONE
 
 
-def _retrieval(config: EvaluateConfig, console: Any) -> int:
-    from w2vb_ray.evaluate import report, retrieval_report
+def _measure(config: EvaluateConfig, console: Any) -> int:
+    from w2vb_ray.evaluate import findings, page, report, suites
     from w2vb_ray.runtime.progress import stage
 
-    with stage(console, "encoding and searching"):
-        found = retrieval_report.run_retrieval(config)
-    _show(console, retrieval_report.table(found), retrieval_report.closing_lines(config, found))
-    report.write_report(config, retrieval_report.as_json(config, found))
+    with stage(console, "encoding and measuring"):
+        found = suites.run(config)
+    for one in found:
+        _show(console, findings.tables(one), [*one.notes, f"{one.suite} took {one.wall_s:.0f} s"])
+    _show(console, [], findings.closing_lines(config))
+    report.write_report(config, findings.as_json(config, found))
+    page.write_page(config, found)
     return ExitCode.DONE
 
 
-def _show(console: Any, table: Any, lines: list[str]) -> None:
-    console.print(table)
+def _show(console: Any, tables: list[Any], lines: list[str]) -> None:
+    for table in tables:
+        console.print(table)
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False)
 

@@ -27,6 +27,13 @@ def cepstral_statistics(waveforms: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack([_statistics(_mfcc(log_mel(waveform))) for waveform in waveforms])
 
 
+def cepstral_frames(waveform: np.ndarray) -> np.ndarray:
+    """(num_samples,) -> (T, 78): the MFCC of both halves of each 20 ms, normalised over the utterance."""
+    cepstra = _mfcc(log_mel(waveform))
+    cepstra = (cepstra - cepstra.mean(0)) / np.maximum(cepstra.std(0), 1e-6)
+    return cepstra[: len(cepstra) // 2 * 2].reshape(len(cepstra) // 2, -1)
+
+
 def duration_angles(durations_s: Sequence[float]) -> np.ndarray:
     """(N, 2) unit vectors that are near each other where durations are: what length alone finds."""
     angles = np.pi / 2 * np.asarray(durations_s) / (1 + np.asarray(durations_s))

@@ -15,9 +15,9 @@ from itertools import permutations
 import numpy as np
 
 from w2vb_ray.errors import SourceError
+from w2vb_ray.evaluate.estimates import Estimate, interval
 
 _MARGIN_NEIGHBOURS = 4
-_INTERVAL = (2.5, 97.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +87,6 @@ class Parallel:
             if len(shared) >= self.min_items:
                 found.append((one, other, rows[one, shared], rows[other, shared], shared))
         return found
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure and its 95 % interval: items and pairs of languages drawn again and again."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,5 +169,4 @@ def _estimate(outcomes: np.ndarray, num_samples: int, rng: np.random.Generator) 
     means = items @ values.T / np.maximum(counts, 1)
     weights = pairs * (counts > 0)
     drawn = (weights * means).sum(1) / np.maximum(weights.sum(1), 1)
-    low, high = np.percentile(drawn, _INTERVAL)
-    return Estimate(float(np.nanmean(outcomes, axis=1).mean()), float(low), float(high))
+    return Estimate(float(np.nanmean(outcomes, axis=1).mean()), *interval(drawn))

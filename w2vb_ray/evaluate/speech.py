@@ -1,9 +1,7 @@
-"""Utterances to evaluate on, and every kind of vector of them: of a model's layers, of what needs none, of a table."""
+"""Utterances to evaluate on: of a source, decoded, or of a table that `embed` wrote, with its vectors."""
 
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,14 +11,12 @@ from w2vb_ray import storage
 from w2vb_ray.config.evaluate import EvaluateConfig
 from w2vb_ray.embed.encode import waveform_of
 from w2vb_ray.embed.read import read_unit
-from w2vb_ray.encoder import Checkpoint, load_encoder, resolve_checkpoint
 from w2vb_ray.errors import SourceError
-from w2vb_ray.evaluate import baselines
 from w2vb_ray.schema import RESERVED_COLUMNS, VECTOR
 from w2vb_ray.source import build_inventory
 
-Named = Iterator[tuple[str, np.ndarray]]
-"""Name of a kind of vector and (N, D)."""
+Chooser = Callable[["Speech"], list[int]]
+"""Which rows of what there is are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,106 +24,83 @@ class Speech:
     """Utterances in several languages.
 
     Args:
-        items: (N,) what is the same for utterances that say the same.
-        languages: (N,)
-        durations_s: (N,)
-        rows: decoded rows, see `embed.read`; None where vectors come from a table.
-        num_unread: utterances of the source that could not be read.
+        table: one row each, with the source's own columns.
+        uri: where they come from.
+        waveforms: (num_samples,) of each, 16 kHz mono; None where vectors come from a table.
+        num_unread: chosen utterances that could not be read.
     """
 
-    items: list[str | None]
-    languages: list[str]
-    durations_s: list[float]
-    rows: pa.Table | None
+    table: pa.Table
+    uri: str
+    waveforms: list[np.ndarray] | None = None
     num_unread: int = 0
 
+    def column(self, name: str, key: str) -> list[str | None]:
+        """Values of a column as text.
 
-def read_speech(config: EvaluateConfig) -> Speech:
-    """Read the utterances of the source that have an item, of at most `retrieval.max_items` items.
+        Args:
+            name: of the column.
+            key: of the config, that names it.
+
+        Raises:
+            SourceError: there is no such column.
+        """
+        if name not in self.table.column_names:
+            raise SourceError(
+                f"{key} must name columns of {self.uri}, but there is no '{name}' among "
+                f"{', '.join(self.table.column_names)}"
+            )
+        return [None if value is None else str(value) for value in self.table[name].to_pylist()]
+
+    @property
+    def languages(self) -> list[str]:
+        """(N,)"""
+        return self.table["language"].to_pylist()
+
+    @property
+    def durations_s(self) -> list[float]:
+        """(N,)"""
+        return self.table["duration_s"].to_pylist()
+
+
+def read_source(config: EvaluateConfig, choose: Chooser) -> Speech:
+    """Read the chosen utterances of the source.
 
     Raises:
-        SourceError: the source cannot be read, or has no such column.
+        SourceError: the source cannot be read, or nothing of it.
     """
     assert config.source is not None
-    inventory = build_inventory(config.source)
-    table = pa.concat_tables([batch.table for batch in inventory.batches()])
-    chosen = _chosen(_column(table, config, config.source.uri), config.retrieval.max_items)
+    table = pa.concat_tables([batch.table for batch in build_inventory(config.source).batches()])
+    chosen = choose(Speech(table, config.source.uri))
     decoded = read_unit(table.take(pa.array(chosen, pa.int64())), config.source, config.audio)
     fine = np.flatnonzero(decoded["reason"].is_null().to_numpy())
+    if len(fine) == 0:
+        raise SourceError(f"source.uri ({config.source.uri}) must have utterances to evaluate on, but none can be read")
     kept = decoded.take(pa.array(fine))
-    return Speech(
-        _column(kept, config, config.source.uri),
-        kept["language"].to_pylist(),
-        kept["duration_s"].to_pylist(),
-        kept,
-        len(chosen) - len(fine),
-    )
+    waveforms = [waveform_of(kept, index) for index in range(kept.num_rows)]
+    return Speech(kept.drop_columns(["waveform"]), config.source.uri, waveforms, len(chosen) - len(fine))
 
 
-def vectors_of_models(speech: Speech, config: EvaluateConfig) -> Named:
-    """Pooled vectors of each layer, of the same layers before any training, and what needs no model."""
-    assert speech.rows is not None
-    waveforms = [waveform_of(speech.rows, index) for index in range(speech.rows.num_rows)]
-    yield "duration", baselines.duration_angles(speech.durations_s)
-    yield "log-mel statistics", baselines.mel_statistics(waveforms)
-    yield "MFCC statistics", baselines.cepstral_statistics(waveforms)
-    checkpoint = resolve_checkpoint(config.encoder)
-    if not checkpoint.untrained:
-        with tempfile.TemporaryDirectory(prefix="w2vb-random-") as name:
-            baselines.write_random(checkpoint, Path(name), config.retrieval.seed)
-            yield from _layers("random weights", name, checkpoint, waveforms, config)
-    yield from _layers("random weights" if checkpoint.untrained else "model", None, checkpoint, waveforms, config)
-
-
-def read_table(config: EvaluateConfig) -> tuple[Speech, list[tuple[str, np.ndarray]]]:
-    """Utterances and vectors that `embed` wrote.
+def read_table(config: EvaluateConfig, choose: Chooser) -> tuple[Speech, list[tuple[str, np.ndarray]]]:
+    """Utterances and vectors that `embed` wrote: names of columns, and (N, D).
 
     Raises:
-        SourceError: there is no such table, or no such column.
+        SourceError: there is no such table, or nothing in it.
     """
-    uri = storage.join(str(config.retrieval.table_uri), "utterances")
-    options = storage.delta_options(uri, config.retrieval.table_storage)
+    uri = storage.join(str(config.evaluate.table_uri), "utterances")
+    options = storage.delta_options(uri, config.evaluate.table_storage)
     if not DeltaTable.is_deltatable(uri, options):
-        raise SourceError(f"retrieval.table_uri must be the sink.uri of an embed job, but {uri} is no Delta table")
+        raise SourceError(f"evaluate.table_uri must be the sink.uri of an embed job, but {uri} is no Delta table")
     table = DeltaTable(uri, storage_options=options).to_pyarrow_table()
-    chosen = pa.array(_chosen(_column(table, config, uri), config.retrieval.max_items), pa.int64())
-    table = table.take(chosen)
+    table = table.take(pa.array(choose(Speech(table, uri)), pa.int64()))
+    if table.num_rows == 0:
+        raise SourceError(f"evaluate.table_uri must have utterances to evaluate, but {uri} has none")
     named = [field.name for field in table.schema if field.name in RESERVED_COLUMNS and field.type == VECTOR]
     vectors = [(name, np.stack(table[name].combine_chunks().to_numpy(zero_copy_only=False))) for name in named]
-    speech = Speech(
-        _column(table, config, uri), table["language"].to_pylist(), table["duration_s"].to_pylist(), rows=None
-    )
-    return speech, [("duration", baselines.duration_angles(speech.durations_s)), *vectors]
+    return Speech(table, uri), vectors
 
 
-def _layers(
-    name: str, folder: str | None, checkpoint: Checkpoint, waveforms: list[np.ndarray], config: EvaluateConfig
-) -> Named:
-    update: dict[str, object] = {"layers": list(range(checkpoint.num_layers + 1)), "layer_weights": None}
-    if folder is not None:
-        update |= {"checkpoint": folder, "revision": None, "storage": {}}
-    encoder = load_encoder(config.encoder.model_copy(update=update), config.pooling, config.batching, config.audio)
-    found = encoder.encode(waveforms)
-    methods = config.pooling.methods
-    for place in range(len(found[0].pooled)):
-        layer, method = divmod(place, len(methods))
-        suffix = f", {methods[method]}" if len(methods) > 1 else ""
-        yield f"{name}, layer {layer}{suffix}", np.stack([one.pooled[place] for one in found])
-
-
-def _column(table: pa.Table, config: EvaluateConfig, uri: str) -> list[str | None]:
-    name = config.retrieval.item_column
-    if name not in table.column_names:
-        raise SourceError(
-            f"retrieval.item_column must be a column of {uri}, but there is no '{name}' among "
-            f"{', '.join(table.column_names)}"
-        )
-    return [None if item is None else str(item) for item in table[name].to_pylist()]
-
-
-def _chosen(items: list[str | None], most: int) -> list[int]:
-    """Rows of evenly spaced items."""
-    known = sorted({item for item in items if item})
-    count = min(len(known), most)
-    kept = {known[number * len(known) // count] for number in range(count)}
-    return [row for row, item in enumerate(items) if item in kept]
+def spread(places: Sequence[int], most: int) -> list[int]:
+    """At most so many of them, evenly spaced."""
+    count = min(len(places), most)
+    return [places[number * len(places) // count] for number in range(count)]
