@@ -20,7 +20,7 @@ _IGNORED = "ˈˌ̩̯͡"  # stress, syllabicity and ties: how a phone stands in i
 
 
 class _Event(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("type", ctypes.c_int),
         ("unique_identifier", ctypes.c_uint),
         ("text_position", ctypes.c_int),

@@ -22,7 +22,9 @@ def write(path: Path, rows: Sequence[Row]) -> None:
     """Write a manifest, and say what is in it."""
     with path.open("w", encoding="utf-8", newline="") as file:
         names = [field.name for field in fields(Row)]
-        writer = csv.DictWriter(file, names, delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None, lineterminator="\n")
+        writer = csv.DictWriter(
+            file, names, delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None, lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows({**asdict(row), "duration_s": f"{row.duration_s:.3f}"} for row in rows)
     hours = sum(row.duration_s for row in rows) / 3_600

@@ -18,12 +18,29 @@ from benchmarks.corpora.texts import Text, numbers, read_declarations
 
 UNSEEN = ("cat", "ell", "hun", "kat", "tam")
 _TEST_LANGUAGES = (
-    "bul", "ces", "deu", "eng", "est", "eus", "fin", "fra", "hin", "ind", "ita", "lav", "nld", "pol", "por", "ron", "rus",
-    "spa", "swa", "swe", "tur", "ukr", "vie", *UNSEEN,
+    "bul", "ces", "deu", "eng", "est", "eus", "fin", "fra", "hin", "ind", "ita", "lav", "nld", "pol", "por", "ron",
+    "rus", "spa", "swa", "swe", "tur", "ukr", "vie", *UNSEEN,
 )  # fmt: skip
 _FICTIONAL = {"piqd", "py", "qdb", "qya", "sjn"}
 _LEFT_OUT = {"cmn-Latn-pinyin", "fa-Latn", "yue-Latn-jyutping", "chr", "my"}  # other scripts; one spells, one crashes
-_TRAIN_VOICES = ("m1", "m2", "m3", "m4", "m6", "m7", "f1", "f2", "f4", "klatt2", "klatt4", "Andy", "Annie", "Mario", "anika", "steph")
+_TRAIN_VOICES = (
+    "m1",
+    "m2",
+    "m3",
+    "m4",
+    "m6",
+    "m7",
+    "f1",
+    "f2",
+    "f4",
+    "klatt2",
+    "klatt4",
+    "Andy",
+    "Annie",
+    "Mario",
+    "anika",
+    "steph",
+)
 _TEST_VOICES = ("m5", "m8", "f3", "f5", "klatt3", "linda")
 _TEST_ARTICLE = 22  # paragraphs from this article on, and every third number, are for the test
 _PEAKS = (0.05, 0.9)
@@ -129,7 +146,7 @@ def _again(texts: list[Text], rng: np.random.Generator, passes: int = 6) -> Iter
             yield texts[place]
 
 
-def _speak(  # noqa: PLR0913
+def _speak(
     plan: Plan, path: str, language: Language, text: Text, voices: tuple[str, ...], rng: np.random.Generator
 ) -> tuple[Row, list[tuple[float, str]]] | None:
     """One utterance in a file, unless espeak-ng changes to another language for a part of it."""

@@ -17,7 +17,9 @@ _MIN_S = 0.4
 _CHINESE = "zh"
 
 
-def copy_recordings(root: Path, folder: Path, codes: dict[str, str], left_out: set[str], unseen: Iterable[str]) -> list[Row]:
+def copy_recordings(
+    root: Path, folder: Path, codes: dict[str, str], left_out: set[str], unseen: Iterable[str]
+) -> list[Row]:
     """Copy what may be trained on.
 
     Args:

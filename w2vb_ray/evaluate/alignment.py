@@ -65,8 +65,8 @@ def parse_ctm(text: str, uri: str) -> dict[str, Phones]:
             found.setdefault(utterance, []).append((float(start), float(start) + float(duration), phone))
         except ValueError as err:
             raise SourceError(
-                f"phones.alignment_uri must be CTM (utterance, channel, start, duration, phone), but line {number:,} of "
-                f"{uri} is '{line[:80]}'"
+                f"phones.alignment_uri must be CTM (utterance, channel, start, duration, phone), but line {number:,} "
+                f"of {uri} is '{line[:80]}'"
             ) from err
     return {name: _phones(sorted(rows)) for name, rows in found.items()}
 

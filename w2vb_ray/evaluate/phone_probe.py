@@ -92,7 +92,7 @@ class PhoneProbe:
             for part, into in found.items():
                 told = [index for index in vectors if self.frames[index][0] == part]
                 if told:
-                    right = [classifier.predict(vectors[index]) == self._labels([index]) for index in told]
+                    right = [np.equal(classifier.predict(vectors[index]), self._labels([index])) for index in told]
                     into[name] = self._macro(told, right, num_samples, seed)
         self._vectors.clear()
         return found

@@ -9,7 +9,7 @@ from w2vb_ray import storage
 from w2vb_ray.audio.features import log_mel
 from w2vb_ray.config.evaluate import EvaluateConfig
 from w2vb_ray.errors import SourceError
-from w2vb_ray.evaluate import abx, contenders, phone_probe
+from w2vb_ray.evaluate import contenders, phone_probe
 from w2vb_ray.evaluate.abx import Abx
 from w2vb_ray.evaluate.alignment import Phones, match, parse_ctm
 from w2vb_ray.evaluate.estimates import Figure
@@ -39,8 +39,8 @@ def run_phones(config: EvaluateConfig) -> Findings:
     figures = _clean(speech, phones, parts, is_train, config)
     figures += _noisy(speech, phones, is_train, config)
     notes = [
-        f"{len(phones):,} utterances with phones in {len(set(speech.languages))} languages, {sum(is_train):,} of them to "
-        f"train on; languages that no classifier is trained on: {', '.join(config.phones.unseen_languages) or 'none'}",
+        f"{len(phones):,} utterances with phones in {len(set(speech.languages))} languages, {sum(is_train):,} of them "
+        f"to train on; languages no classifier is trained on: {', '.join(config.phones.unseen_languages) or 'none'}",
         *([f"{speech.num_unread:,} utterances could not be read"] if speech.num_unread else []),
     ]
     return Findings("phones", [one for one in figures if one.values], notes, time.monotonic() - clock)
@@ -107,9 +107,7 @@ def _make_noisy(speech: Speech, phones: list[Phones], is_train: list[bool], conf
         for row in spread([row for row, one in enumerate(is_train) if one == train], _NOISY_UTTERANCES)
     ]
     return [
-        make_noisy(
-            speech.waveforms[row], phones[row], level, speech.languages[row], is_train=is_train[row], rng=rng
-        )
+        make_noisy(speech.waveforms[row], phones[row], level, speech.languages[row], is_train=is_train[row], rng=rng)
         for row in chosen
         for level in config.phones.snr_db
     ]
@@ -165,8 +163,6 @@ def _parts(languages: Sequence[str], config: EvaluateConfig) -> list[str]:
     return parts
 
 
-def _without(
-    phones: list[Phones], languages: list[str], is_train: list[bool]
-) -> tuple[list[Phones], list[str]]:
+def _without(phones: list[Phones], languages: list[str], is_train: list[bool]) -> tuple[list[Phones], list[str]]:
     held = [index for index, train in enumerate(is_train) if not train]
     return [phones[index] for index in held], [languages[index] for index in held]

@@ -36,7 +36,10 @@ def sweep(figure: Figure) -> dict[str, Any]:
             levels[name] = estimate.value
         else:
             lines.setdefault(match[1] + match[3], {})[int(match[2])] = estimate
-    shown = [*levels.values(), *(value for line in lines.values() for one in line.values() for value in (one.low, one.high))]
+    shown = [
+        *levels.values(),
+        *(value for line in lines.values() for one in line.values() for value in (one.low, one.high)),
+    ]
     layers = sorted({layer for line in lines.values() for layer in line}) or [0]
     across = _Scale(layers[0], layers[-1], _LEFT + 8, WIDTH - _RIGHT - 8)
     up = _Scale(*_rounded(min(shown), max(shown)), HEIGHT - _BOTTOM, _TOP)

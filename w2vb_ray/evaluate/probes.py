@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from w2vb_ray.errors import SourceError
@@ -55,8 +55,9 @@ class Task:
         around = labels if groups is None else groups
         rows = [row for row, label in enumerate(labels) if label and (around[row] or groups is None)]
         count = Counter(labels[row] for row in rows)
-        spread = {label: {around[row] for row in rows if labels[row] == label} for label in count}
-        kept = {label for label in count if count[label] >= _MIN_EXAMPLES and (groups is None or len(spread[label]) > 1)}
+        around_each = {label: {around[row] for row in rows if labels[row] == label} for label in count}
+        enough = {label for label in count if count[label] >= _MIN_EXAMPLES}
+        kept = {label for label in enough if groups is None or len(around_each[label]) > 1}
         if len(kept) < 2:
             need = f"{_MIN_EXAMPLES} utterances" + ("" if groups is None else " in two groups or more")
             raise SourceError(f"there must be two classes with {need}, but there are {len(kept)} of {len(count)}")
@@ -82,7 +83,7 @@ class Task:
         return macro_estimate(right, self.labels, num_samples, rng, draw_groups=False)
 
 
-def fit(vectors: np.ndarray, labels: np.ndarray) -> LogisticRegression:
+def fit(vectors: np.ndarray, labels: np.ndarray) -> Pipeline:
     """Multinomial logistic regression on standardised vectors, as it comes."""
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=_MAX_ITERATIONS))
     with warnings.catch_warnings():

@@ -89,7 +89,9 @@ def run_probes(config: EvaluateConfig) -> Findings:
         UserError: the source, the table or the checkpoint cannot be used.
     """
     clock, settings = time.monotonic(), config.evaluate
-    speech, vectors = _vectors(config, lambda speech: spread(range(speech.table.num_rows), config.probes.max_utterances))
+    speech, vectors = _vectors(
+        config, lambda speech: spread(range(speech.table.num_rows), config.probes.max_utterances)
+    )
     tasks: dict[str, Task] = {}
     notes: list[str] = []
     for column, group in config.probes.columns.items():
