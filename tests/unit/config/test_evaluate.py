@@ -37,7 +37,7 @@ def test_everything_has_a_default_and_what_is_shown_loads_again(empty, tmp_path)
 
 
 def test_stores_keep_their_secrets(empty):
-    options = ["evaluate.storage", "retrieval.table_storage", "source.storage", "encoder.storage"]
+    options = ["evaluate.storage", "evaluate.table_storage", "phones.storage", "source.storage", "encoder.storage"]
     config = load_config(EvaluateConfig, empty, ["source.uri=x", *(f"{key}={{secret: hunter2}}" for key in options)])
     shown = yaml12.parse(show_config(config))
     for key in options:
@@ -52,8 +52,9 @@ def test_stores_keep_their_secrets(empty):
         ("evaluate.num_trials=3", r"did you mean 'selfcheck.num_trials'\?"),
         ("selfcheck.num_trials=0", "selfcheck.num_trials: .* greater than 0, but is 0"),
         ("selfcheck.max_duration_s=0.5", "selfcheck.max_duration_s: .*, but is 0.5"),
-        ("evaluate.suite=probe", "evaluate.suite: .*'selfcheck' or 'retrieval', but is 'probe'"),
-        ("evaluate.suite=retrieval", "needs either source.uri or retrieval.table_uri"),
+        ("evaluate.suite=probe", "evaluate.suite: .*'phones' or 'all', but is 'probe'"),
+        ("evaluate.suite=retrieval", "needs either source.uri or evaluate.table_uri"),
+        ("evaluate.suite=phones", "needs either source.uri or evaluate.table_uri"),
     ],
 )
 def test_a_mistake_names_the_key(empty, override, message):
@@ -64,3 +65,8 @@ def test_a_mistake_names_the_key(empty, override, message):
 def test_frozen():
     with pytest.raises(ValidationError, match="frozen"):
         EvaluateConfig().selfcheck = None
+
+
+def test_phones_need_an_alignment(empty):
+    with pytest.raises(ConfigError, match="evaluate.suite phones needs source.uri and phones.alignment_uri"):
+        load_config(EvaluateConfig, empty, ["evaluate.suite=phones", "source.uri=x"])

@@ -1,0 +1,49 @@
+"""Against what the figures are by hand, and what an interval must hold."""
+
+import numpy as np
+import pytest
+
+from w2vb_ray.evaluate.estimates import interval, macro_estimate, ratio
+
+RNG = np.random.default_rng(0)
+
+
+def estimate(totals, groups, **options):
+    return macro_estimate(np.array(totals), np.array(groups), 400, np.random.default_rng(0), **options)
+
+
+def test_groups_count_alike():
+    found = estimate([[9, 10], [8, 10], [1, 2]], ["a", "a", "b"])
+    assert found.value == pytest.approx((17 / 20 + 1 / 2) / 2)
+    assert found.low <= found.value <= found.high
+
+
+def test_another_figure_of_the_sums():
+    found = estimate([[1, 2], [3, 4]], ["a", "a"], figure=lambda sums: sums[..., 0] * sums[..., 1])
+    assert found.value == 24
+
+
+def test_what_never_varies_has_no_width():
+    found = estimate([[1, 2]] * 5, ["a", "a", "b", "b", "b"])
+    assert (found.low, found.value, found.high) == (0.5, 0.5, 0.5)
+
+
+def test_groups_that_are_all_there_are_leave_less_doubt():
+    totals = [[float(group == "a"), 1] for group in "aabb" * 20]
+    assert estimate(totals, list("aabb" * 20), draw_groups=False).high == 0.5
+    assert estimate(totals, list("aabb" * 20)).high == 1
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say():
+    held = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        totals = np.stack([rng.random(200) < 0.3, np.ones(200)], axis=1).astype(float)
+        found = macro_estimate(totals, np.zeros(200), 200, rng, draw_groups=False)
+        held += found.low <= 0.3 <= found.high
+    assert 88 <= held <= 100
+
+
+def test_nothing_tried_is_nothing_hit():
+    assert ratio(np.array([[0.0, 0.0], [1.0, 4.0]])).tolist() == [0, 0.25]
+    assert interval(np.arange(1001.0)) == (25, 975)
