@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from tests.unit.encoder.checkpoints import save
 from w2vb_ray.config import load_config
@@ -103,49 +105,129 @@ def trained(tmp_path_factory):
 
 def test_retrieval_of_a_model_beside_what_needs_none(evaluate, trained, tmp_path):
     report = tmp_path / "report.json"
-    settings = ["retrieval.num_samples=50", f"evaluate.report_uri={report}", "encoder.device=cpu"]
+    settings = ["evaluate.num_samples=50", f"evaluate.report_uri={report}", "encoder.device=cpu"]
     done = evaluate(RETRIEVAL, f"encoder.checkpoint={trained}", *settings)
     assert done.returncode == 0, done.stdout + done.stderr
-    written = json.loads(report.read_text(encoding="utf-8"))
-    names = [row["name"] for row in written["vectors"]]
+    (suite,) = json.loads(report.read_text(encoding="utf-8"))["suites"]
+    figures = {figure["name"]: figure for figure in suite["figures"]}
+    assert list(figures) == ["R@1", "xSIM error", "R@1, centred", "MRR, centred"]
     layers = [f"{kind}, layer {layer}" for kind in ("random weights", "model") for layer in range(4)]
-    assert names == ["duration", "log-mel statistics", "MFCC statistics", *layers]
-    assert (written["num_items"], written["num_pairs"], written["num_unread"]) == (14, 90, 0)
-    for row in written["vectors"]:
-        assert row["plain"]["recall"]["low"] <= row["plain"]["recall"]["value"] <= row["plain"]["recall"]["high"]
-        assert row["centred"]["xsim_error"] is None
-        assert row["name"] in done.stdout
+    names = ["duration", "log-mel statistics", "MFCC statistics", *layers]
+    for figure in figures.values():
+        assert list(figure["values"]) == names
+        assert all(one["low"] <= one["value"] <= one["high"] for one in figure["values"].values())
+    assert figures["R@1"]["chance"] == pytest.approx(0.083, abs=0.001)
+    assert suite["notes"][0].startswith("14 items in 10 languages")
+    assert len(suite["matrix"]["cells"]) == 10
+    assert all(name in done.stdout for name in names)
     assert "UNTRAINED" not in done.stdout
 
 
 def test_retrieval_from_the_table_of_embed_is_that_of_its_model(evaluate, trained, tmp_path):
-    sink, small = tmp_path / "sink", ["retrieval.num_samples=50"]
+    sink, small = tmp_path / "sink", ["evaluate.num_samples=50"]
     embed = [sys.executable, "-m", "jobs.embed", "conf/embed/demo.yaml", f"sink.uri={sink}"]
     subprocess.run([*embed, f"encoder.checkpoint={trained}"], cwd=ROOT, check=True, capture_output=True, timeout=280)
     found = {}
     for name, arguments in (
-        ("table", ["source=null", f"retrieval.table_uri={sink}"]),
+        ("table", ["source=null", f"evaluate.table_uri={sink}"]),
         ("model", [f"encoder.checkpoint={trained}", "encoder.device=cpu"]),
     ):
         done = evaluate(RETRIEVAL, *arguments, *small, f"evaluate.report_uri={tmp_path / name}")
         assert done.returncode == 0, done.stdout + done.stderr
-        rows = json.loads((tmp_path / name).read_text(encoding="utf-8"))["vectors"]
-        found[name] = {row["name"]: row["centred"]["reciprocal_rank"]["value"] for row in rows}
+        (suite,) = json.loads((tmp_path / name).read_text(encoding="utf-8"))["suites"]
+        found[name] = {kind: one["value"] for kind, one in suite["figures"][-1]["values"].items()}
     assert set(found["table"]) == {"duration", "embedding"}
     assert found["table"]["embedding"] == pytest.approx(found["model"]["model, layer 3"], abs=0.02)
     assert found["table"]["duration"] == pytest.approx(found["model"]["duration"], abs=1e-9)
+    done = evaluate(RETRIEVAL, "source=null", f"evaluate.table_uri={sink}", "evaluate.suite=probes", *small,
+                    "probes.columns={speaker: null}")  # fmt: skip
+    assert "speaker: " in done.stdout, done.stderr
+
+
+PHONES = {"a": 300, "e": 700, "i": 1_200, "o": 2_000, "u": 3_100}
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory):
+    """Utterances whose phones are tones, in four languages, with their CTM."""
+    folder = tmp_path_factory.mktemp("tones")
+    rng = np.random.default_rng(0)
+    rows, phones = ["path\tlanguage\tspeaker\tparallel_id"], []
+    for language in ("deu", "fra", "hun", "spa"):
+        for number in range(8):
+            names = [name for _ in range(3) for name in rng.permutation(list(PHONES))]
+            start_s, pieces = 0.0, []
+            for name in names:
+                duration_s = rng.integers(6, 12) / 100
+                time_s = np.arange(int(duration_s * 16_000)) / 16_000
+                pieces.append(np.sin(2 * np.pi * PHONES[name] * time_s) * rng.uniform(0.2, 0.5))
+                phones.append(f"{language}/{number} 1 {start_s:.3f} {duration_s:.3f} {name}")
+                start_s += duration_s
+            waveform = np.concatenate(pieces)
+            (folder / language).mkdir(exist_ok=True)
+            noise = 0.003 * rng.standard_normal(len(waveform))
+            soundfile.write(folder / language / f"{number}.wav", waveform + noise, 16_000)
+            rows.append(f"{language}/{number}.wav\t{language}\tspeaker {number % 2}\titem {number}")
+    (folder / "manifest.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (folder / "phones.ctm").write_text("\n".join(phones) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_everything_in_one_run(evaluate, trained, tones, tmp_path):
+    done = evaluate(
+        "conf/evaluate/transfer.yaml", f"source.uri={tones}/manifest.tsv", f"phones.alignment_uri={tones}/phones.ctm",
+        f"encoder.checkpoint={trained}", "encoder.device=cpu", "phones.unseen_languages=[hun]", "phones.snr_db=[10]",
+        "evaluate.num_samples=50", "evaluate.layers=[0, 3]", "phones.num_triples=100", "retrieval.min_items=5",
+        f"evaluate.html_uri={tmp_path}/page.html", f"evaluate.report_uri={tmp_path}/report.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    suites = {suite["suite"]: suite for suite in json.loads((tmp_path / "report.json").read_text("utf-8"))["suites"]}
+    assert list(suites) == ["retrieval", "probes", "phones"]
+    figures = {figure["name"]: figure["values"] for figure in suites["phones"]["figures"]}
+    frames = ["log-mel", "log-mel, 5 frames", "MFCC"]
+    assert list(figures["phone, seen languages"]) == [
+        *frames, *(f"{kind}, layer {layer}" for kind in ("random weights", "model") for layer in (0, 3)),
+    ]  # fmt: skip
+    for name in ("phone, seen languages", "phone, other languages"):  # tones are the same in every language
+        assert figures[name]["log-mel"]["value"] > 0.9
+    assert figures["ABX error, across languages"]["log-mel"]["value"] < 0.05
+    assert figures["boundaries, F1"]["log-mel"]["value"] > 0.7
+    assert figures["speech in noise, 10 dB, AUC"]["energy"]["value"] > 0.8
+    assert suites["probes"]["notes"][0].startswith("language: 4 classes (deu, fra, hun, spa) in 32 utterances, across")
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert html.count("<h2>") == 3
+    assert html.count("t-SNE") == 2
+
+
+def test_what_the_source_has_no_data_for_is_left_out(evaluate, tmp_path):
+    done = evaluate(
+        "conf/evaluate/transfer.yaml", "retrieval.item_column=nothing", "evaluate.num_samples=50",
+        "evaluate.layers=[1]",        f"evaluate.html_uri={tmp_path}/page.html", "evaluate.report_uri=null", "probes.columns={language: null}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "left out: retrieval.item_column must name columns of" in done.stdout
+    assert "language, accuracy" in done.stdout.replace("\n", " ")
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["source=null"], "needs either source.uri or retrieval.table_uri"),
-        (["retrieval.item_column=nothing"], "retrieval.item_column must be a column"),
+        (["source=null"], "needs either source.uri or evaluate.table_uri"),
+        (["retrieval.item_column=nothing"], "retrieval.item_column must name columns"),
         (["retrieval.min_items=1000"], "retrieval.min_items (1000)"),
-        (["source=null", "retrieval.table_uri=/no/such"], "is no Delta table"),
+        (["evaluate.layers=[9]"], "evaluate.layers must be hidden states from 0 to 4"),
+        (["source=null", "evaluate.table_uri=/no/such"], "is no Delta table"),
+        (["evaluate.suite=probes", "probes.columns={feeling: null}"], "there is no 'feeling' among"),
+        (
+            ["evaluate.suite=probes", "probes.columns={audio_uri: null}"],
+            "probes.columns audio_uri: there must be two classes",
+        ),
+        (["evaluate.suite=phones", "phones.alignment_uri=/no/such.ctm"], "there is no /no/such.ctm"),
+        (["evaluate.suite=phones", "phones.alignment_uri=README.md"], "phones.alignment_uri must be CTM"),
+        (["evaluate.suite=phones", "phones.alignment_uri=/dev/null"], "names 0 of 144; its first is empty"),
     ],
 )
-def test_a_mistake_in_retrieval(overrides, message, evaluate):
+def test_a_mistake_in_what_is_measured(overrides, message, evaluate):
     done = evaluate(RETRIEVAL, *overrides)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
     assert message in done.stderr

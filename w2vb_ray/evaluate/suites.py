@@ -76,7 +76,8 @@ def run_retrieval(config: EvaluateConfig) -> Findings:
         f"{len(parallel.pairs()):,} ordered pairs; intervals over items and pairs",
         *_unread(speech),
     ]
-    matrix = Matrix(f"R@1, centred, {best[0]}", parallel.names, best[1].matrix)
+    places = [parallel.names.index(language) for language in languages]
+    matrix = Matrix(f"R@1, centred, {best[0]}", languages, best[1].matrix[np.ix_(places, places)])
     points = _map(best[0], best[2], speech.languages, config)
     rank = Figure(rank.name, _reciprocal_rank_of_chance(parallel), rank.values)
     return Findings("retrieval", [plain, xsim, centred, rank], notes, time.monotonic() - clock, matrix, points)

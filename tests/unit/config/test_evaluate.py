@@ -68,5 +68,5 @@ def test_frozen():
 
 
 def test_phones_need_an_alignment(empty):
-    with pytest.raises(ConfigError, match="evaluate.suite phones needs source.uri and phones.alignment_uri"):
+    with pytest.raises(ConfigError, match=r"evaluate\.suite phones needs source\.uri and phones\.alignment_uri"):
         load_config(EvaluateConfig, empty, ["evaluate.suite=phones", "source.uri=x"])

@@ -66,7 +66,9 @@ def test_phones_are_told_where_frames_say_them(corpus):
 def test_so_many_frames_and_no_more(corpus):
     languages, phones = corpus
     probe = PhoneProbe.of(phones, parts_of(languages), languages, 200, 0)
-    count = {part: sum(len(kept) for of, kept, _ in probe.frames.values() if of == part) for part in (TRAIN, SEEN, UNSEEN)}
+    count = {
+        part: sum(len(kept) for of, kept, _ in probe.frames.values() if of == part) for part in (TRAIN, SEEN, UNSEEN)
+    }
     assert all(120 < many < 280 for many in count.values())
     with pytest.raises(SourceError, match="two phones with 20 frames"):
         PhoneProbe.of(phones[:2], [TRAIN, SEEN], languages[:2], 10, 0)
