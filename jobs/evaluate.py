@@ -52,10 +52,8 @@ def _measure(config: EvaluateConfig, console: Any) -> int:
 
 
 def _show(console: Any, tables: list[Any], lines: list[str]) -> None:
-    for table in tables:
-        console.print(table)
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False)
+    for shown in (*tables, *lines):
+        console.print(shown, soft_wrap=isinstance(shown, str), highlight=False)
 
 
 if __name__ == "__main__":

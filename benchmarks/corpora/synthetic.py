@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -89,8 +90,11 @@ class Plan:
 
 
 def synthesise(plan: Plan, languages: list[Language], processes: int) -> list[Made]:
-    """Make all of them; the same on every machine with the same espeak-ng."""
-    with ProcessPoolExecutor(processes) as pool:
+    """Make all of them; the same on every machine with the same espeak-ng.
+
+    Each language has a process of its own: what the library says depends on what it has said before.
+    """
+    with ProcessPoolExecutor(processes, get_context("spawn"), max_tasks_per_child=1) as pool:
         return list(pool.map(partial(_make, plan), languages))
 
 

@@ -224,7 +224,7 @@ def test_a_reader_reads(script, demo, tmp_path):
         "with_pandas": "144 utterances in 21 languages",
         "with_polars": "shape: (21, 2)",
         "with_ray": "'norm': array([",
-        "with_torch": "torch.Size([16, 128]) torch.float32",
+        "with_torch": "torch.Size([16, 144]) torch.float32",
     }
     assert said.get(script.stem, "bel") in done.stdout
 

@@ -94,8 +94,8 @@ class EncoderSection(Section):
 
     checkpoint: str = "embedded"
     """A transformers folder, an object-store URI or a hub id, in safetensors; or an artifact of the export job.
-    `embedded` is the small model that comes with this package (untrained for now: for trying the pipeline, not for
-    using the vectors)."""
+    `embedded` is the small model that comes with this package: two million parameters, trained in an hour on two cores;
+    for trying the pipeline, not for an index that matters."""
     revision: str | None = None
     """Commit, tag or branch of a hub checkpoint."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"

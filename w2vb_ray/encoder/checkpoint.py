@@ -1,7 +1,7 @@
 """From what the user wrote under `encoder.checkpoint` to a local folder with a config and safetensors.
 
-Cheap and without torch (except to make the `embedded` model once): the driver calls it before any work, for the
-tables' fingerprint. Never reads pickled weights (`.bin`, `.pt`), never runs code from a checkpoint.
+Cheap and without torch: the driver calls it before any work, for the tables' fingerprint. Never reads
+pickled weights (`.bin`, `.pt`), never runs code from a checkpoint.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 WAVEFORM_MODEL_TYPES = ("wav2vec2", "wav2vec2-conformer", "hubert", "wavlm", "data2vec-audio")
 MODEL_TYPES = ("wav2vec2-bert", *WAVEFORM_MODEL_TYPES)
 
+EMBEDDED = Path(__file__).parent / "tiny"  # the model that comes with the package; README.md there is its card
 ATTENTION_WEIGHTS = "attention_pooling.safetensors"  # beside the model's, and none of them: see `attention_head`
 
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -56,7 +57,7 @@ class Checkpoint:
 
     @property
     def untrained(self) -> bool:
-        """True for random weights (`embedded`): `config.json` says `"w2vb_ray": {"trained": false}`."""
+        """True for random weights: `config.json` says `"w2vb_ray": {"trained": false}`."""
         if self.artifact is not None:
             return not self.artifact.trained
         return self.config.get("w2vb_ray", {}).get("trained") is False
@@ -107,9 +108,7 @@ def _locate(encoder: "EncoderSection") -> Path:
     name = encoder.checkpoint
     folder = Path(name).expanduser()
     if name == "embedded":
-        from w2vb_ray.encoder.embedded import embedded_checkpoint  # imports torch
-
-        return embedded_checkpoint()
+        return EMBEDDED
     if "://" in name:
         return fetch.fetch_uri(name, dict(encoder.storage))
     if folder.is_dir():

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.unit.encoder.checkpoints import load, save, waveforms
 from w2vb_ray.config.sections import EncoderSection
@@ -129,16 +130,13 @@ def test_normalising_follows_the_preprocessor_config(tmp_path):
     assert (load(folder).encode(quiet)[0].pooled[0] == plain).all()  # group norm: not by default
 
 
-def test_embedded_is_untrained_and_the_same_everywhere(cache):
-    state = torch.random.get_rng_state()
-    first = resolve("embedded")
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert first.path == cache / "embedded-untrained-v1"
-    assert (first.untrained, first.num_layers, first.dimension) == (True, 4, 128)
-    torch.manual_seed(17)
-    shutil.rmtree(cache)
-    assert resolve("embedded").weights_sha256 == first.weights_sha256
-    assert [path.name for path in cache.iterdir()] == ["embedded-untrained-v1"]
+def test_the_embedded_model_is_trained_and_small(cache):
+    found = resolve("embedded")
+    assert (found.untrained, found.num_layers, found.dimension) == (False, 4, 144)
+    assert sum(path.stat().st_size for path in found.path.iterdir()) < 25e6
+    assert {tensor.dtype for path in found.weights for tensor in load_file(path).values()} == {torch.float16}
+    assert not cache.exists()  # it is where the package is
+    assert (found.path / "README.md").is_file()
 
 
 def test_the_driver_needs_no_torch(checkpoint):

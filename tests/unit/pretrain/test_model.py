@@ -1,6 +1,7 @@
 """Configs, checkpoints to start from, the alarm, learning rates, half precision."""
 
 import contextlib
+import json
 
 import pytest
 import torch
@@ -28,9 +29,11 @@ def test_an_encoder_of_a_checkpoint_has_its_weights_and_no_dropout(tmp_path):
     assert encoder.config.layerdrop == 0.0
 
 
-def test_what_starts_from_the_embedded_model_is_untrained_no_more(tmp_path, monkeypatch):
-    monkeypatch.setenv("W2VB_RAY_CACHE", str(tmp_path))
-    section = ModelSection(checkpoint="embedded", contrastive_layers=2)
+def test_what_starts_from_an_untrained_model_is_untrained_no_more(tmp_path):
+    folder = save(tmp_path, "bert")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, "w2vb_ray": {"trained": False}}), encoding="utf-8")
+    section = ModelSection(checkpoint=str(folder), contrastive_layers=2)
     assert "w2vb_ray" not in make_encoder(section, checkpoint_folder(section), 10).config.to_dict()
 
 
