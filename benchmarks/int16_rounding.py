@@ -99,7 +99,7 @@ def main() -> None:
     print(f"{len(hq)} clips, RMS {rms_db.min():.0f} to {rms_db.max():.0f} dB (median {np.median(rms_db):.0f})\n")
     print(ROW.format("encoder", "level", "type", "median", "mean", "max", "min cosine", "> 10 %"))
     with tempfile.TemporaryDirectory() as folder:
-        compare("embedded, untrained", load("embedded"), hq, vhq)
+        compare("embedded", load("embedded"), hq, vhq)
         compare("768-d, 4 layers, seed", load(str(base_checkpoint(Path(folder) / "base", num_layers=4))), hq, vhq)
 
 

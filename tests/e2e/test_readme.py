@@ -48,7 +48,7 @@ COVERED = {
     EXPORT: "test_the_export",
     EXPORT_ONNX: "test_onnx_alone",
     "python docs/onnx_alone.py onnx recording.wav": "test_onnx_alone",
-    "python -m jobs.evaluate conf/evaluate/retrieval.yaml": "test_evaluate_job.py",
+    "python -m jobs.evaluate conf/evaluate/transfer.yaml": "test_evaluate_job.py",
     "python -m jobs.pretrain conf/pretrain/tiny.yaml pretrain.uri=tiny": "test_pretrain_job.py",
     "python -m jobs.embed conf/embed/s3.yaml": "test_s3_commands and test_embed_s3.py",
     f"python -m jobs.embed conf/embed/s3.yaml {' '.join(ENDPOINTS)}": "test_s3_commands and test_embed_s3.py",

@@ -1,5 +1,6 @@
 """Figures as the coordinates of plots; `page.html.j2` draws them. Pure."""
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ WIDTH, HEIGHT, SIDE = 460, 240, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 10, 24
 _LAYER = re.compile(r"(.+), layer (\d+)(.*)")
 _NUM_HUES = 12
+_LABEL_HEIGHT = 11
+_STEPS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_MAX_TICKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +46,15 @@ def sweep(figure: Figure) -> dict[str, Any]:
     ]
     layers = sorted({layer for line in lines.values() for layer in line}) or [0]
     across = _Scale(layers[0], layers[-1], _LEFT + 8, WIDTH - _RIGHT - 8)
-    up = _Scale(*_rounded(min(shown), max(shown)), HEIGHT - _BOTTOM, _TOP)
+    ticks = _ticks(min(shown), max(shown))
+    up = _Scale(ticks[0], ticks[-1], HEIGHT - _BOTTOM, _TOP)
     return {
         "name": figure.name,
         "better": "higher is better" if figure.higher_is_better else "lower is better",
         "lines": [_line(name, line, across, up) for name, line in lines.items()],
-        "levels": [{"name": name, "y": up(value), "value": f"{value:.3f}"} for name, value in levels.items()],
+        "levels": _labelled({name: (value, up(value)) for name, value in levels.items()}),
         "layers": [(layer, across(layer)) for layer in _thinned(layers)],
-        "ticks": [(f"{value:.2f}", up(value)) for value in np.linspace(up.low, up.high, 5)],
+        "ticks": [(f"{value:.2f}", up(value)) for value in ticks],
         "left": _LEFT,
         "right": WIDTH - _RIGHT,
         "bottom": HEIGHT - _BOTTOM,
@@ -109,8 +114,21 @@ def _title(name: str, layer: int, one: Estimate) -> str:
     return f"{name}, layer {layer}: {one.value:.3f} ({one.low:.3f} to {one.high:.3f})"
 
 
-def _rounded(low: float, high: float) -> tuple[float, float]:
-    return np.floor(low * 20) / 20, np.ceil(high * 20 + 1e-9) / 20
+def _labelled(levels: dict[str, tuple[float, float]]) -> list[dict[str, Any]]:
+    """Level lines from the top down, with their names so far apart that they can be read."""
+    shown: list[dict[str, Any]] = []
+    free = 0.0
+    for name, (value, y) in sorted(levels.items(), key=lambda level: level[1][1]):
+        label = max(y - 3, free)
+        free = label + _LABEL_HEIGHT
+        shown.append({"name": name, "y": y, "label": label, "value": f"{value:.3f}"})
+    return shown
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round values around all that is shown."""
+    step = next((step for step in _STEPS if (high - low) / step <= _MAX_TICKS), _STEPS[-1])
+    return [step * place for place in range(math.floor(low / step), math.ceil(high / step + 1e-9) + 1)]
 
 
 def _thinned(layers: list[int]) -> list[int]:

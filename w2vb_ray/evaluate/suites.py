@@ -66,8 +66,7 @@ def run_retrieval(config: EvaluateConfig) -> Findings:
         assert one.xsim_error is not None
         plain.values[name], xsim.values[name] = one.recall, one.xsim_error
         centred.values[name], rank.values[name] = other.recall, other.reciprocal_rank
-        is_own = name.startswith(contenders.MODEL) or settings.table_uri is not None
-        if best is None or (is_own and other.recall.value >= best[1].recall.value):
+        if best is None or _merit(name, other) >= _merit(*best[:2]):
             best = name, other, some
     assert best is not None
     languages = retrieval.compared(parallel)
@@ -144,6 +143,13 @@ def _with_items(column: str, most: int) -> Chooser:
         return [row for row, item in enumerate(items) if item in kept]
 
     return choose
+
+
+def _merit(name: str, found: Retrieval) -> tuple[int, float]:
+    """What is shown as pictures: the best layer of the model, else of random weights, else whatever is best."""
+    kinds = contenders.MODEL, contenders.RANDOM
+    rank = next((2 - place for place, kind in enumerate(kinds) if name.startswith(f"{kind},")), 0)
+    return rank, found.recall.value
 
 
 def _unread(speech: Speech) -> list[str]:

@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -70,12 +71,19 @@ def test_the_page():
 def test_a_sweep_has_its_points_where_they_are():
     plot = plots.sweep(FIGURE)
     assert [line["name"] for line in plot["lines"]] == ["random weights", "model"]
-    assert [level["name"] for level in plot["levels"]] == ["chance", "log-mel statistics"]
+    assert [level["name"] for level in plot["levels"]] == ["log-mel statistics", "chance"]
     model = plot["lines"][1]["dots"]
     assert model[0]["x"] < model[1]["x"]
-    assert model[1]["y"] < model[0]["y"] < plot["levels"][0]["y"]
+    assert model[1]["y"] < model[0]["y"] < plot["levels"][-1]["y"]
     ticks = {label: y for label, y in plot["ticks"]}
-    assert ticks["0.10"] == plot["levels"][0]["y"]
+    assert list(ticks) == ["0.00", "0.20", "0.40", "0.60", "0.80"]
+    assert ticks["0.00"] > plot["levels"][1]["y"] > ticks["0.20"]
+
+
+def test_names_of_level_lines_do_not_lie_on_each_other():
+    levels = {f"level {number}": Estimate(0.5 + number / 1_000, 0.5, 0.5) for number in range(5)}
+    labels = [level["label"] for level in plots.sweep(Figure("R@1", 0.1, levels))["levels"]]
+    assert all(after - before > 10.9 for before, after in pairwise(labels))
 
 
 def test_the_table_and_the_json():
