@@ -101,7 +101,7 @@ class ClusterError(UserError):
 
 
 class TableHeld(W2vbError):
-    """Another run holds the tables under `sink.uri`."""
+    """Another run holds the tables under `sink.uri`, or trains in `pretrain.uri`."""
 
 
 class NotReconciled(W2vbError):

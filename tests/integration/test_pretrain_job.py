@@ -70,6 +70,7 @@ def test_what_a_run_leaves(whole):
     assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == [
         f"update-0000000{update}" for update in (30, 35, 40)
     ]
+    assert not (whole / "holder.json").exists()
     lines = log(whole)
     assert [line["update"] for line in lines] == list(range(1, 41))
     assert lines[-1]["epoch"] > 0
@@ -164,6 +165,20 @@ def test_one_clear_error(overrides, message, whole, tmp_path):
     done = pretrain(whole, *(one.format(new=tmp_path / "new") for one in overrides))
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
     assert message in done.stderr
+
+
+def test_a_second_run_waits_for_its_turn(tmp_path):
+    uri = tmp_path / "shared"
+    with subprocess.Popen(command(uri), cwd=jobs.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        deadline = time.monotonic() + 100
+        while not (uri / "holder.json").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        done = pretrain(uri)
+        running.send_signal(signal.SIGINT)
+    assert (done.returncode, "Traceback" in done.stderr) == (4, False), done.stderr
+    assert f"process {running.pid}, trains in {uri}" in done.stderr
+    assert not (uri / "holder.json").exists()
 
 
 def test_nothing_to_do(whole):

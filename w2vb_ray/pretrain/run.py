@@ -1,9 +1,11 @@
 """One run of the `pretrain` job: the corpus, then workers of Ray Train, shown here while they train."""
 
+import contextlib
 import tempfile
 import threading
 from typing import Any
 
+import pyarrow as pa
 import ray
 from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -15,6 +17,7 @@ from w2vb_ray.config.pretrain import PretrainConfig
 from w2vb_ray.errors import ExitCode
 from w2vb_ray.pretrain import state
 from w2vb_ray.pretrain.corpus import FILE, Corpus, list_utterances, read_corpus
+from w2vb_ray.pretrain.hold import Hold
 from w2vb_ray.pretrain.listener import start_listener
 from w2vb_ray.pretrain.model import checkpoint_folder
 from w2vb_ray.pretrain.plan import plan_epoch
@@ -34,6 +37,7 @@ def pretrain(config: PretrainConfig, console: Console) -> int:
 
     Raises:
         UserError: what the config asks for cannot be had.
+        TableHeld: another run has `pretrain.uri`.
     """
     with state.reachable(config):
         uri = state.newest(config)
@@ -47,16 +51,23 @@ def pretrain(config: PretrainConfig, console: Console) -> int:
         checkpoint_folder(config.model)
     with stage(console, "listing the source"):
         planned = list_utterances(config)
-    with state.reachable(config):
-        state.begin(config)
+    with contextlib.ExitStack() as held:
+        with state.reachable(config):
+            held.enter_context(Hold(config))
+            state.begin(config)
+        collapsed = _run(config, planned, console)
+    console.print(f"written to {state.newest(config)}", soft_wrap=True, highlight=False)
+    return _COLLAPSED if collapsed else ExitCode.DONE
+
+
+def _run(config: PretrainConfig, planned: pa.Table, console: Console) -> bool:
+    """Whether codes had collapsed."""
     with stage(console, "starting Ray"):
         cluster.connect(config.cluster, show_workers=False)  # Train's own actors have much to say
     with stage(console, "measuring the source"), state.reachable(config):
         corpus = read_corpus(planned, config)
     console.print(_describe(corpus, config), soft_wrap=True, highlight=False)
-    collapsed = _train(config, corpus, console)
-    console.print(f"written to {state.newest(config)}", soft_wrap=True, highlight=False)
-    return _COLLAPSED if collapsed else ExitCode.DONE
+    return _train(config, corpus, console)
 
 
 def _train(config: PretrainConfig, corpus: Corpus, console: Console) -> bool:
