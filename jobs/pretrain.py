@@ -9,7 +9,8 @@ from w2vb_ray.errors import ExitCode
 
 _EXIT_CODES = (
     "exit codes: 0 done or nothing to do; 1 the codes collapsed (with alarm.stop=true), or a failure; 2 bad "
-    "configuration or input;\n4 another run trains in pretrain.uri; 7 interrupted, run it again to go on from the last checkpoint"
+    "configuration or input;\n4 another run trains in pretrain.uri; 7 interrupted, run it again to go on from the last "
+    "checkpoint"
 )
 
 

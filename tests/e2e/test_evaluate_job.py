@@ -199,6 +199,23 @@ def test_everything_in_one_run(evaluate, trained, tones, tmp_path):
     assert html.count("t-SNE") == 2
 
 
+@pytest.mark.parametrize("kind", ["int8", "onnx"])
+def test_an_artifact_is_measured_like_a_checkpoint(kind, evaluate, tmp_path):
+    write_weights(resolve_checkpoint(EncoderSection()), kind, tmp_path)
+    quick = ["evaluate.num_samples=20", "evaluate.layers=[2]", "retrieval.max_items=12"]
+    found = {}
+    for checkpoint in ("embedded", tmp_path):
+        report = tmp_path / "report.json"
+        done = evaluate(RETRIEVAL, f"encoder.checkpoint={checkpoint}", *quick, f"evaluate.report_uri={report}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        (suite,) = json.loads(report.read_text(encoding="utf-8"))["suites"]
+        found[checkpoint] = suite["figures"][-1]["values"]
+    ours, theirs = found.values()
+    assert ours.keys() == theirs.keys()
+    assert ours["random weights, layer 2"] == theirs["random weights, layer 2"]
+    assert ours["model, layer 2"]["value"] == pytest.approx(theirs["model, layer 2"]["value"], abs=0.03)
+
+
 def test_what_the_source_has_no_data_for_is_left_out(evaluate, tmp_path):
     done = evaluate(
         "conf/evaluate/transfer.yaml", "retrieval.item_column=nothing", "evaluate.num_samples=50",

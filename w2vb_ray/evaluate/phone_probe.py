@@ -98,10 +98,12 @@ class PhoneProbe:
         return found
 
     def chance(self, part: str) -> float:
-        """Accuracy of who always says the commonest phone of the training."""
+        """Accuracy of who always says the commonest phone of the training; 0 where there is nothing to tell."""
         labels = self._labels([index for index, (of, *_) in self.frames.items() if of == TRAIN])
         commonest = int(np.bincount(labels).argmax())
         told = [index for index, (of, *_) in self.frames.items() if of == part]
+        if not told:
+            return 0.0
         return self._macro(told, [self._labels([index]) == commonest for index in told], 10, 0).value
 
     def _macro(self, told: list[int], right: list[np.ndarray], num_samples: int, seed: int) -> Estimate:

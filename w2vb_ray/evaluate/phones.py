@@ -33,30 +33,29 @@ def run_phones(config: EvaluateConfig) -> Findings:
     aligned = _read_alignment(config)
     speech = read_source(config, lambda found: _chosen(found, aligned, config.phones.max_utterances))
     phones = [one for one in _phones(speech, aligned) if one is not None]
-    assert speech.waveforms is not None
     parts = _parts(speech.languages, config)
     is_train = [part == phone_probe.TRAIN for part in parts]
-    figures = _clean(speech, phones, parts, is_train, config)
-    figures += _noisy(speech, phones, is_train, config)
+    probe = PhoneProbe.of(phones, parts, speech.languages, config.phones.max_frames, config.evaluate.seed)
+    figures = [*_clean(speech, phones, probe, is_train, config), *_noisy(speech, phones, is_train, config)]
     notes = [
         f"{len(phones):,} utterances with phones in {len(set(speech.languages))} languages, {sum(is_train):,} of them "
         f"to train on; languages no classifier is trained on: {', '.join(config.phones.unseen_languages) or 'none'}",
+        f"classifiers know {len(probe.inventory)} phones, {probe.coverage:.0%} of the frames of other languages",
         *([f"{speech.num_unread:,} utterances could not be read"] if speech.num_unread else []),
     ]
     return Findings("phones", [one for one in figures if one.values], notes, time.monotonic() - clock)
 
 
 def _clean(
-    speech: Speech, phones: list[Phones], parts: list[str], is_train: list[bool], config: EvaluateConfig
+    speech: Speech, phones: list[Phones], probe: PhoneProbe, is_train: list[bool], config: EvaluateConfig
 ) -> list[Figure]:
     settings, languages = config.evaluate, speech.languages
-    probe = PhoneProbe.of(phones, parts, languages, config.phones.max_frames, settings.seed)
     segmentation = Segmentation([one.boundaries() for one in phones], is_train, languages)
     held = [index for index, train in enumerate(is_train) if not train]
-    triples = Abx.of(*_without(phones, languages, is_train), config.phones.num_triples, settings.seed)
-    chances = {part: probe.chance(part) for part in (phone_probe.SEEN, phone_probe.UNSEEN) if part in parts}
-    seen = Figure("phone, seen languages", chances.get(phone_probe.SEEN, 0.0))
-    unseen = Figure("phone, other languages", chances.get(phone_probe.UNSEEN, 0.0))
+    chosen, of_chosen = [phones[index] for index in held], [languages[index] for index in held]
+    triples = Abx.of(chosen, of_chosen, config.phones.num_triples, settings.seed)
+    seen = Figure("phone, seen languages", probe.chance(phone_probe.SEEN))
+    unseen = Figure("phone, other languages", probe.chance(phone_probe.UNSEEN))
     f1_of_chance, r_of_chance = segmentation.chance()
     f1, value = Figure("boundaries, F1", f1_of_chance), Figure("boundaries, R-value", r_of_chance)
     errors = {
@@ -161,8 +160,3 @@ def _parts(languages: Sequence[str], config: EvaluateConfig) -> list[str]:
     if phone_probe.SEEN not in parts:
         raise SourceError("phones.unseen_languages must leave languages with two utterances or more to train on")
     return parts
-
-
-def _without(phones: list[Phones], languages: list[str], is_train: list[bool]) -> tuple[list[Phones], list[str]]:
-    held = [index for index, train in enumerate(is_train) if not train]
-    return [phones[index] for index in held], [languages[index] for index in held]
