@@ -57,7 +57,7 @@ def evaluation(report: dict[str, Any]) -> list[str]:
         names = list(dict.fromkeys(name for figure in figures for name in figure["values"]))
         lines = [f"| vectors | {' | '.join(figure['name'] for figure in figures)} |", "|---|" + "--:|" * len(figures)]
         lines.append(f"| chance | {' | '.join(format(figure['chance'], '.3f') for figure in figures)} |")
-        cells = {name: [_cell(figure["values"].get(name)) for figure in figures] for name in names}
+        cells = {name: [_cell(figure, name) for figure in figures] for name in names}
         lines += [f"| {name} | {' | '.join(row)} |" for name, row in cells.items()]
         texts += [f"### {suite['suite']}", "  \n".join(suite["notes"]), "\n".join(lines)]
     return texts
@@ -87,8 +87,11 @@ def curves(log: list[dict[str, float]]) -> str:
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _cell(one: dict[str, float] | None) -> str:
-    return "" if one is None else f"{one['value']:.3f} ({one['low']:.3f}–{one['high']:.3f})"
+def _cell(figure: dict[str, Any], name: str) -> str:
+    """With a star where the paired difference to every row that is no layer lies above 0."""
+    one, lead = figure["values"].get(name), figure["leads"].get(name)
+    star = "\\*" if lead is not None and lead["low"] > 0 else ""
+    return "" if one is None else f"{one['value']:.3f}{star} ({one['low']:.3f}–{one['high']:.3f})"
 
 
 def _parse() -> argparse.Namespace:

@@ -45,7 +45,7 @@ def _measure(config: EvaluateConfig, console: Any) -> int:
         found = suites.run(config)
     for one in found:
         _show(console, findings.tables(one), [*one.notes, f"{one.suite} took {one.wall_s:.0f} s"])
-    _show(console, [], findings.closing_lines(config))
+    _show(console, [], findings.closing_lines(config, found))
     report.write_report(config, findings.as_json(config, found))
     page.write_page(config, found)
     return ExitCode.DONE

@@ -99,13 +99,21 @@ def synthesise(plan: Plan, languages: list[Language], processes: int) -> list[Ma
 
 
 def list_languages(root: Path, declarations: Path, codes: dict[str, str]) -> list[Language]:
-    """Natural and spoken constructed languages that espeak-ng speaks, one or more voices each, sorted."""
+    """What is said with each voice."""
     texts = read_declarations(declarations)
-    found: list[Language] = []
+    return [
+        Language(voice, iso, [*texts.get(voice.split("-")[0], []), *numbers()])
+        for voice, iso in list_voices(root, codes)
+    ]
+
+
+def list_voices(root: Path, codes: dict[str, str]) -> list[tuple[str, str]]:
+    """Voices of natural and spoken constructed languages that espeak-ng has, and their ISO 639-3 codes."""
+    found: list[tuple[str, str]] = []
     for path in sorted(next(root.glob("usr/lib/*/espeak-ng-data/lang")).rglob("*")):
         base = path.name.split("-")[0]
         if path.is_file() and base not in _FICTIONAL and path.name not in _LEFT_OUT:
-            found.append(Language(path.name, codes.get(base, base), [*texts.get(base, []), *numbers()]))
+            found.append((path.name, codes.get(base, base)))
     return found
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from w2vb_ray.encoder.packing import Packing
-from w2vb_ray.encoder.positions import RelativePositions
+from w2vb_ray.encoder.positions import RelativePositions, band
 
 # Queries at once: large enough for full speed (256 to 512 are best from 600 frames on), and the memory is constant.
 BLOCK = 512
@@ -53,8 +53,8 @@ class BlockedAttention(nn.Module):
         biases = self._positions.biases(queries)
         length, first = keys.shape[1], start - self._positions.left
         low, high = max(0, first), min(length, start + queries.shape[1] + self._positions.right)
-        band = self._positions.band(biases)[:, :, low - first : high - first]
-        parts = [_part(queries, keys[:, low:high], values[:, low:high], band)]
+        near = band(biases)[:, :, low - first : high - first]
+        parts = [_part(queries, keys[:, low:high], values[:, low:high], near)]
         if low > 0:
             left, sums = _part(queries, keys[:, :low], values[:, :low])
             parts.append((left, sums + biases[:, :, 0]))

@@ -32,16 +32,17 @@ class RelativePositions(nn.Module):
         """P: (heads, L, d) -> (heads, L, left + 1 + right); 0 at the right-most distance."""
         return torch.matmul(queries, self._relative)
 
-    def band(self, biases: Tensor) -> Tensor:
-        """Biases of n neighbouring queries for the keys from `left` before the first to `right` behind the last.
 
-        (heads, n, left + 1 + right) -> (heads, n, n + left + right). Row i has its own distances from column i on; what
-        is left of them has the bias of the left-most distance, what is right of them none.
-        """
-        num_heads, n, distances = biases.shape
-        triangle = torch.ones(n, n + distances - 1, dtype=biases.dtype, device=biases.device).tril_(-1)
-        band = biases[..., :1] * triangle
-        # A view whose rows start one column later each puts the distances in place without an index.
-        strides = band.stride(0), band.stride(1) + 1, 1
-        band.as_strided((num_heads, n, distances), strides).copy_(biases)
-        return band
+def band(biases: Tensor) -> Tensor:
+    """Biases of n neighbouring queries for the keys from `left` before the first to `right` behind the last.
+
+    (heads, n, left + 1 + right) -> (heads, n, n + left + right). Row i has its own distances from column i on; what
+    is left of them has the bias of the left-most distance, what is right of them none.
+    """
+    num_heads, n, distances = biases.shape
+    triangle = torch.ones(n, n + distances - 1, dtype=biases.dtype, device=biases.device).tril_(-1)
+    found = biases[..., :1] * triangle
+    # A view whose rows start one column later each puts the distances in place without an index.
+    strides = found.stride(0), found.stride(1) + 1, 1
+    found.as_strided((num_heads, n, distances), strides).copy_(biases)
+    return found

@@ -9,8 +9,12 @@ from rich.table import Table
 
 from w2vb_ray.config.evaluate import EvaluateConfig
 from w2vb_ray.encoder import resolve_checkpoint
+from w2vb_ray.evaluate.contenders import MODEL
 from w2vb_ray.evaluate.estimates import Estimate, Figure
 from w2vb_ray.evaluate.report import versions
+
+AHEAD = "*"
+ABOUT_AHEAD = "better than every row that is no layer of the model: the 95 % interval of the paired difference is above 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +73,27 @@ def tables(findings: Findings) -> list[Table]:
     return [_table(findings.figures[start : start + 3]) for start in range(0, len(findings.figures), 3)]
 
 
-def closing_lines(config: EvaluateConfig) -> list[str]:
-    """What to beware of."""
+def lead(figure: Figure, name: str) -> tuple[str, Estimate] | None:
+    """How far a layer of the model is ahead of the row that is none which is hardest to be ahead of; its name first."""
+    if not _is_layer(name):
+        return None
+    return figure.lead(name, [rival for rival in figure.values if not _is_layer(rival)])
+
+
+def mark(figure: Figure, name: str) -> str:
+    """Set where a layer is ahead of every row that is none."""
+    found = lead(figure, name)
+    return AHEAD if found is not None and found[1].low > 0 else ""
+
+
+def closing_lines(config: EvaluateConfig, all_findings: Sequence[Findings]) -> list[str]:
+    """What the marks mean, and what to beware of."""
+    figures = [figure for one in all_findings for figure in one.figures]
+    any_ahead = any(mark(figure, name) for figure in figures for name in figure.values)
+    lines = [f"{AHEAD} {ABOUT_AHEAD}"] if any_ahead else []
     if config.evaluate.table_uri is None and resolve_checkpoint(config.encoder).untrained:
-        return [f"{config.encoder.checkpoint} is UNTRAINED: its layers are random weights"]
-    return []
+        lines.append(f"{config.encoder.checkpoint} is UNTRAINED: its layers are random weights")
+    return lines
 
 
 def as_json(config: EvaluateConfig, all_findings: Sequence[Findings]) -> dict[str, Any]:
@@ -95,10 +115,28 @@ def _suite(findings: Findings) -> dict[str, Any]:
     matrix = findings.matrix
     return {
         "suite": findings.suite,
-        "figures": [asdict(figure) for figure in findings.figures],
+        "figures": [_figure(figure) for figure in findings.figures],
         "matrix": None if matrix is None else {**asdict(matrix), "cells": _cells(matrix.cells)},
         "notes": findings.notes,
         "wall_s": findings.wall_s,
+    }
+
+
+def _is_layer(name: str) -> bool:
+    return name.startswith(f"{MODEL},")
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    return {
+        "name": figure.name,
+        "chance": figure.chance,
+        "higher_is_better": figure.higher_is_better,
+        "values": {name: one.as_dict() for name, one in figure.values.items()},
+        "leads": {
+            name: {"over": found[0], **found[1].as_dict()}
+            for name in figure.values
+            if (found := lead(figure, name)) is not None
+        },
     }
 
 
@@ -113,7 +151,7 @@ def _table(figures: Sequence[Figure]) -> Table:
         shown.add_column(figure.name, justify="right")
     shown.add_row("chance", *(f"{figure.chance:.3f}" for figure in figures))
     for name in dict.fromkeys(name for figure in figures for name in figure.values):
-        shown.add_row(name, *(_shown(figure.values.get(name)) for figure in figures))
+        shown.add_row(name, *(_shown(figure.values.get(name)) + mark(figure, name) for figure in figures))
     return shown
 
 

@@ -8,7 +8,7 @@ from w2vb_ray import storage
 from w2vb_ray.config.evaluate import EvaluateConfig
 from w2vb_ray.errors import ConfigError
 from w2vb_ray.evaluate import plots
-from w2vb_ray.evaluate.findings import Findings
+from w2vb_ray.evaluate.findings import ABOUT_AHEAD, AHEAD, Findings, mark
 from w2vb_ray.evaluate.report import versions
 
 
@@ -46,6 +46,8 @@ def render(config: EvaluateConfig, all_findings: Sequence[Findings]) -> str:
         what=config.evaluate.table_uri or config.encoder.checkpoint,
         source=None if config.source is None else config.source.uri,
         suites=suites,
+        mark=mark,
+        about_mark=f"{AHEAD} {ABOUT_AHEAD}",
         width=plots.WIDTH,
         height=plots.HEIGHT,
         side=plots.SIDE,

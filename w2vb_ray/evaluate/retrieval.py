@@ -15,7 +15,7 @@ from itertools import permutations
 import numpy as np
 
 from w2vb_ray.errors import SourceError
-from w2vb_ray.evaluate.estimates import Estimate, interval
+from w2vb_ray.evaluate.estimates import Estimate
 
 _MARGIN_NEIGHBOURS = 4
 
@@ -153,7 +153,8 @@ def _outcomes(cosines: np.ndarray) -> np.ndarray:
     ranks = (cosines >= right).sum(1)
     neighbours = min(_MARGIN_NEIGHBOURS, len(cosines))
     near = [np.sort(side, axis=1)[:, -neighbours:].mean(1) for side in (cosines, cosines.T)]
-    margins = cosines / ((near[0][:, np.newaxis] + near[1][np.newaxis]) / 2)
+    around = (near[0][:, np.newaxis] + near[1][np.newaxis]) / 2
+    margins = np.divide(cosines, around, out=np.zeros_like(cosines), where=around != 0)
     wrong = (margins >= margins.diagonal()[:, np.newaxis]).sum(1) > 1
     return np.stack([ranks == 1, 1 / ranks, wrong]).astype(np.float64)
 
@@ -169,4 +170,4 @@ def _estimate(outcomes: np.ndarray, num_samples: int, rng: np.random.Generator) 
     means = items @ values.T / np.maximum(counts, 1)
     weights = pairs * (counts > 0)
     drawn = (weights * means).sum(1) / np.maximum(weights.sum(1), 1)
-    return Estimate(float(np.nanmean(outcomes, axis=1).mean()), *interval(drawn))
+    return Estimate.of(float(np.nanmean(outcomes, axis=1).mean()), drawn)

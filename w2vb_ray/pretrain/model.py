@@ -1,4 +1,4 @@
-"""The model that is trained: an encoder of transformers as it is, and what stands around it while it learns.
+"""The model that is trained: an encoder of transformers, its attention in blocks, and what it needs to learn.
 
 Layers 1 to k and the contrastive head are w2v-BERT's contrastive module, the layers behind them its masked prediction
 module (Chung et al. 2021, section 3.1). The encoder is the attribute that transformers' own heads have it under.
@@ -16,6 +16,7 @@ from w2vb_ray.config.pretrain import ModelSection, PretrainConfig
 from w2vb_ray.config.sections import EncoderSection
 from w2vb_ray.encoder import resolve_checkpoint
 from w2vb_ray.errors import ConfigError
+from w2vb_ray.pretrain.attention import block_attention
 from w2vb_ray.pretrain.quantizer import GumbelQuantizer, RandomProjectionQuantizer
 
 _ABOUT = "w2vb_ray"  # key of this package in `config.json`
@@ -133,7 +134,8 @@ def make_encoder(section: ModelSection, folder: Path | None, span: int) -> Any:
         if hasattr(config, _ABOUT):  # that it is untrained, which it will not stay
             delattr(config, _ABOUT)
         config.update({key: value for key, value in wanted.items() if hasattr(config, key)})
-        return AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, local_files_only=True).train()
+        encoder = AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, local_files_only=True)
+        return block_attention(encoder.train())
     sizes: dict[str, Any] = {
         "hidden_size": section.hidden_size,
         "num_hidden_layers": section.num_layers,
@@ -147,7 +149,7 @@ def make_encoder(section: ModelSection, folder: Path | None, span: int) -> Any:
         sizes["conv_bias"] = True
     config = AutoConfig.for_model(section.type, **sizes)
     config.update({key: value for key, value in wanted.items() if hasattr(config, key)})
-    return AutoModel.from_config(config).train()
+    return block_attention(AutoModel.from_config(config).train())
 
 
 def checkpoint_folder(section: ModelSection) -> Path | None:

@@ -74,7 +74,8 @@ class _Worker:
                 return
             if last or position.update % config.pretrain.log_updates == 0:
                 elapsed_s = time.monotonic() - started
-                line = {"update": position.update, "epoch": position.epoch, **figures, "wait_share": waited / elapsed_s}
+                line = {"update": position.update, "epoch": position.epoch, **figures}
+                line |= {"num_workers": self._world_size, "wait_share": waited / elapsed_s}
                 position.log.append(line)
                 if self._rank == 0:
                     self._listener.tell.remote(line)  # who does not wait for it: figures may come late

@@ -10,7 +10,7 @@ from tests.unit.encoder.layers import BACKENDS, HEADS, HIDDEN, LENGTHS, backend_
 from w2vb_ray.encoder import attention
 from w2vb_ray.encoder.backends import FLEX
 from w2vb_ray.encoder.conformer import ConformerLayer, FeedForward, RowNorm
-from w2vb_ray.encoder.positions import RelativePositions
+from w2vb_ray.encoder.positions import RelativePositions, band
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
@@ -66,12 +66,12 @@ def test_band_has_each_distance_in_its_place():
     positions = RelativePositions(torch.randn(10, 4), left=6)
     queries = torch.randn(2, 5, 4)
     biases = positions.biases(queries)
-    band = positions.band(biases)
-    assert band.shape == (2, 5, 5 + 9)
+    found = band(biases)
+    assert found.shape == (2, 5, 5 + 9)
     for query in range(5):
         for column in range(14):
             distance = max(-6, min(3, column - 6 - query))
-            torch.testing.assert_close(band[:, query, column], biases[:, query, distance + 6])
+            torch.testing.assert_close(found[:, query, column], biases[:, query, distance + 6])
     assert not biases[..., -1].any()
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from w2vb_ray.evaluate.estimates import interval, macro_estimate, ratio
+from w2vb_ray.evaluate.estimates import Estimate, Figure, macro_estimate, ratio
 
 RNG = np.random.default_rng(0)
 
@@ -46,4 +46,23 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
 
 def test_nothing_tried_is_nothing_hit():
     assert ratio(np.array([[0.0, 0.0], [1.0, 4.0]])).tolist() == [0, 0.25]
-    assert interval(np.arange(1001.0)) == (25, 975)
+    found = Estimate.of(500, np.arange(1001.0))
+    assert (found.low, found.value, found.high) == (25, 500, 975)
+
+
+def test_a_lead_is_paired():
+    """Utterances vary far more than two rows differ on them: intervals overlap, that of the difference does not."""
+    truth = np.random.default_rng(0).random((200, 1))
+    rows = {
+        name: estimate(np.hstack([truth + bonus, np.ones((200, 1))]), ["a"] * 200)
+        for name, bonus in {"layer": 0.02, "low": 0.0, "near": 0.015}.items()
+    }
+    rows["alone"] = Estimate(0.9, 0.8, 1.0)
+    figure = Figure("share", 0.5, rows)
+    assert rows["low"].high > rows["layer"].low
+    rival, lead = figure.lead("layer", ["low", "near"])
+    assert rival == "near"
+    assert lead.value == pytest.approx(0.005)
+    assert 0 < lead.low <= lead.high
+    assert Figure("error", 0.5, rows, higher_is_better=False).lead("layer", ["low"])[1].high < 0
+    assert figure.lead("layer", ["alone"]) is None

@@ -11,7 +11,7 @@ from w2vb_ray.config.evaluate import EvaluateConfig
 from w2vb_ray.errors import ConfigError
 from w2vb_ray.evaluate import page, plots
 from w2vb_ray.evaluate.estimates import Estimate, Figure
-from w2vb_ray.evaluate.findings import Findings, Map, Matrix, as_json, tables
+from w2vb_ray.evaluate.findings import ABOUT_AHEAD, Findings, Map, Matrix, as_json, closing_lines, mark, tables
 
 FIGURE = Figure(
     "R@1",
@@ -66,6 +66,25 @@ def test_the_page():
     assert html.count("<polyline") == 3
     assert "0.600 <small>0.500–0.750</small>" in html
     assert "l14" in html
+
+
+def drawn(value):
+    return Estimate.of(value, np.linspace(value - 0.1, value + 0.1, 101))
+
+
+def test_a_layer_that_is_ahead_of_all_that_is_none_has_a_mark():
+    rows = {"MFCC": drawn(0.5), "random weights, layer 1": drawn(0.55), "model, layer 0": drawn(0.52)}
+    figure = Figure("R@1", 0.1, {**rows, "model, layer 1": drawn(0.56)})
+    found = Findings("retrieval", [figure], [], 1.0)
+    assert [mark(figure, name) for name in figure.values] == ["", "", "", "*"]
+    assert "0.560* <small>" in page.render(EvaluateConfig(), [found])
+    assert list(tables(found)[0].columns[1].cells)[-1].endswith("*")
+    assert closing_lines(EvaluateConfig(), [found]) == [f"* {ABOUT_AHEAD}"]
+    assert closing_lines(EvaluateConfig(), [FINDINGS]) == []
+    leads = as_json(EvaluateConfig(), [found])["suites"][0]["figures"][0]["leads"]
+    assert leads.keys() == {"model, layer 0", "model, layer 1"}
+    assert leads["model, layer 1"]["over"] == "random weights, layer 1"
+    assert leads["model, layer 1"]["value"] == pytest.approx(0.01)
 
 
 def test_a_sweep_has_its_points_where_they_are():
