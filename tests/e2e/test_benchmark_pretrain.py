@@ -15,7 +15,11 @@ def test_a_tiny_run_writes_every_row(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = {row["engine"]: row for row in json.loads(result.read_text(encoding="utf-8"))["rows"]}
-    assert list(rows) == ["transformers, waveforms", "ours, waveforms", "ours, filterbanks"]
+    ours = ["ours, waveforms", "ours, filterbanks, transformers' attention", "ours, filterbanks"]
+    assert list(rows) == ["transformers, waveforms", *ours]
     assert rows["transformers, waveforms"]["ratio"] == 1.0
-    assert all(row["audio_s_per_cpu_s"] > 0 and row["parameters"] > 100_000 for row in rows.values())
+    assert all(
+        row["audio_s_per_cpu_s"] > 0 and row["parameters"] > 100_000 and row["peak_memory_mib"] >= 0
+        for row in rows.values()
+    )
     assert "ours, filterbanks" in done.stdout

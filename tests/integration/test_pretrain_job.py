@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,46 +12,23 @@ from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModel
 
 from tests.integration import jobs
+from tests.integration.pretraining import checkpoints, command, log, pretrain
 from w2vb_ray import storage
 
-SMALL = [
-    "pretrain.num_updates=40", "pretrain.checkpoint_updates=5", "pretrain.log_updates=1", "optimiser.warmup_updates=2",
-    "model.hidden_size=32", "model.num_layers=2", "model.num_heads=2", "model.intermediate_size=48",
-    "model.contrastive_layers=1", "batches.audio_s=25", "batches.max_frames=450",
-]  # fmt: skip
 LAST = "checkpoints/update-000000040"
-
-
-def command(uri: Path | str, *overrides: str) -> list[str]:
-    return [sys.executable, "-m", "jobs.pretrain", "conf/pretrain/tiny.yaml", f"pretrain.uri={uri}", *SMALL, *overrides]
-
-
-def pretrain(uri: Path | str, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(uri, *overrides), cwd=jobs.ROOT, capture_output=True, text=True, check=False, timeout=280
-    )
-
-
-def updates(uri: Path) -> set[str]:
-    """Checkpoints that are whole."""
-    return {path.parent.name for path in uri.glob("checkpoints/*/config.json")}
 
 
 def stopped_at_next(uri: Path, number: signal.Signals) -> int:
     """Exit code of a run that gets a signal as soon as it has written a checkpoint."""
-    before = updates(uri)
+    before = checkpoints(uri)
     with subprocess.Popen(command(uri), cwd=jobs.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         deadline = time.monotonic() + 200
-        while updates(uri) <= before:
+        while checkpoints(uri) <= before:
             assert time.monotonic() < deadline
             assert running.poll() is None
             time.sleep(0.02)
         running.send_signal(number)
     return running.returncode
-
-
-def log(uri: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (uri / "log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from w2vb_ray.evaluate.estimates import Estimate, Figure
 from w2vb_ray.evaluate.report import versions
 
 AHEAD = "*"
-ABOUT_AHEAD = "better than every row that is no layer of the model: the 95 % interval of the paired difference is above 0"
+ABOUT_AHEAD = "better than every row that is no layer of the model, by paired differences and their 95 % intervals"
 
 
 @dataclass(frozen=True, slots=True)
