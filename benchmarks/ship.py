@@ -14,6 +14,8 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
+from w2vb_ray.evaluate.findings import ABOUT_AHEAD, AHEAD
+
 _CURVES = {
     "contrastive_accuracy": "contrastive accuracy",
     "masked_prediction_gain": "masked prediction gain (nats)",
@@ -37,7 +39,7 @@ def main() -> None:
     (options.to / "curves.svg").write_text(curves(log), encoding="utf-8")
     evaluations = [json.loads(path.read_text(encoding="utf-8")) for path in options.evaluation]
     parts = [options.about.read_text(encoding="utf-8").strip(), "## Learning", learning(log)]
-    parts += ["## Evaluation", *(text for one in evaluations for text in evaluation(one))]
+    parts += ["## Evaluation", f"\\{AHEAD} {ABOUT_AHEAD}.", *(text for one in evaluations for text in evaluation(one))]
     (options.to / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
@@ -90,7 +92,7 @@ def curves(log: list[dict[str, float]]) -> str:
 def _cell(figure: dict[str, Any], name: str) -> str:
     """With a star where the paired difference to every row that is no layer lies above 0."""
     one, lead = figure["values"].get(name), figure["leads"].get(name)
-    star = "\\*" if lead is not None and lead["low"] > 0 else ""
+    star = f"\\{AHEAD}" if lead is not None and lead["low"] > 0 else ""
     return "" if one is None else f"{one['value']:.3f}{star} ({one['low']:.3f}–{one['high']:.3f})"
 
 

@@ -141,7 +141,10 @@ def test_the_card_has_every_figure(tmp_path):
         {"update": 2, "contrastive_accuracy": 0.2, "masked_prediction_gain": -1.5, "probability_perplexity": 40},
     ]
     (tmp_path / "run/log.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
-    figure = {"name": "R@1", "chance": 0.1, "values": {"model, layer 1": {"value": 0.5, "low": 0.25, "high": 0.75}}}
+    value = {"value": 0.5, "low": 0.25, "high": 0.75}
+    names = ("model, layer 0", "model, layer 1", "duration")
+    leads = {names[0]: {**value, "low": -0.25}, names[1]: value}
+    figure = {"name": "R@1", "chance": 0.1, "values": dict.fromkeys(names, value), "leads": leads}
     report = {"suites": [{"suite": "retrieval", "figures": [figure], "notes": ["of so many"]}]}
     (tmp_path / "report.json").write_text(json.dumps(report), encoding="utf-8")
     (tmp_path / "about.md").write_text("# A model\n", encoding="utf-8")
@@ -151,8 +154,33 @@ def test_the_card_has_every_figure(tmp_path):
     card = (tmp_path / "shipped/README.md").read_text(encoding="utf-8")
     assert card.startswith("# A model\n")
     assert "| 2 | 0.200 | -1.500 | 40.000 |" in card
-    assert "| model, layer 1 | 0.500 (0.250–0.750) |" in card
+    for name, mark in zip(names, ("", "\\*", ""), strict=True):
+        assert f"| {name} | 0.500{mark} (0.250–0.750) |" in card
     assert "| chance | 0.100 |" in card
     half, whole = load_file(tmp_path / "shipped/model.safetensors"), load_file(newest / "model.safetensors")
     assert all(np.array_equal(tensor.half().numpy(), half[name].numpy()) for name, tensor in whole.items())
     assert (tmp_path / "shipped/curves.svg").read_text(encoding="utf-8").count("<polyline") == 3
+
+
+def test_what_sound_alone_could_find(root, tmp_path):
+    """Loans are found, other words are not."""
+    words = {
+        "telephone": ("telephone", "Telefon", "telefono"), "banana": ("banana", "Banane", "banana"),
+        "dog": ("dog", "Hund", "cane"), "tree": ("tree", "Baum", "albero"),
+    }  # fmt: skip
+    rows = [
+        manifest.Row("none.flac", language, item, "one", 1.0, text)
+        for item, texts_of_item in words.items()
+        for language, text in zip(("eng", "deu", "ita"), texts_of_item, strict=True)
+    ]
+    manifest.write(tmp_path / "manifest.tsv", [*rows, manifest.Row("none.flac", "xxx", "dog", "one", 1.0, "?")])
+    command = [sys.executable, "-m", "benchmarks.corpora.ceiling", str(tmp_path / "manifest.tsv"), "--min-items=4"]
+    done = subprocess.run(
+        [*command, "--cache", str(root.parent)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    first, chance, plain, centred = done.stdout.splitlines()
+    assert first == "4 items in 3 languages; without a voice: xxx"
+    assert chance == "chance: R@1 0.250"
+    assert float(plain.split("R@1 ")[1].split()[0]) > 0.45
+    assert centred.startswith("all phones known, centred: R@1 ")
