@@ -128,6 +128,7 @@ def test_waveforms(tmp_path):
         (["source.uri=nowhere.tsv", "pretrain.num_updates=41"], "nowhere.tsv"),
         (["batches.audio_s=100000", "pretrain.num_updates=41"], "batches.audio_s must be at most the audio"),
         (["model.checkpoint=nowhere/at/all", "pretrain.uri={new}"], "nowhere/at/all"),
+        (["workers.num_workers=3", "cluster.num_cpus=5", "pretrain.uri={new}"], "num_workers=3 does not fit"),
         (["pretrain.uri=/proc/nowhere"], "pretrain.uri must be a place that can be written to, but /proc/nowhere"),
         (
             ["pretrain.uri=s3://none/run", "pretrain.storage={{endpoint_url: 'http://127.0.0.1:9'}}"],

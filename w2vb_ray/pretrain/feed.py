@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch.nn.utils.rnn import pad_sequence
 
 from w2vb_ray.audio import features
@@ -19,6 +20,7 @@ from w2vb_ray.pretrain.update import MicroBatch
 from w2vb_ray.runtime.data import RETRIES, configure_data
 
 _AHEAD = 4  # micro-batches that wait beside the model
+_WINDOW = 2_000  # micro-batches that Ray Data knows of at once
 
 
 def feed(
@@ -45,23 +47,42 @@ def feed(
 
 
 def _read(corpus: Any, plan: EpochPlan, config: PretrainConfig, pieces: Sequence[slice]) -> Iterator[MicroBatch | None]:
-    columns = {
-        "rows": pa.array([plan.rows[piece].tolist() for piece in pieces], pa.list_(pa.int64())),
-        "start_s": pa.array([plan.start_s[piece].tolist() for piece in pieces], pa.list_(pa.float64())),
-        "duration_s": pa.array([plan.duration_s[piece].tolist() for piece in pieces], pa.list_(pa.float64())),
-        "numbers": pa.array([plan.numbers[piece].tolist() for piece in pieces], pa.list_(pa.int64())),
-    }
     configure_data(in_order=True)
 
     def make(planned: pa.Table) -> pa.Table:
         (row,) = planned.to_pylist()
         return _inputs(row, ray.get(corpus), config)
 
-    rows: Any = ray.data.from_arrow(pa.table(columns)).map_batches(
-        make, batch_size=1, batch_format="pyarrow", num_cpus=1, max_retries=RETRIES
+    for start in range(0, len(pieces), _WINDOW):
+        # A block each: what is in one block is read by one task, one after the other.
+        blocks = [_planned(plan, piece) for piece in pieces[start : start + _WINDOW]]
+        rows: Any = ray.data.from_blocks(blocks).map_batches(
+            make, batch_size=1, batch_format="pyarrow", max_retries=RETRIES, **_place(config)
+        )
+        for batch in rows.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=_AHEAD):
+            yield _micro_batch(batch, config)
+
+
+def _place(config: PretrainConfig) -> dict[str, Any]:
+    """Where a worker's reading runs: beside a model on CPUs, in the CPU that the worker holds for it; else anywhere.
+
+    Workers that take all CPUs, as those of a shrunken cluster may, would wait for their reading for ever.
+    """
+    if config.workers.use_gpu:
+        return {"num_cpus": 1}
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return {"num_cpus": 0, "concurrency": 1, "scheduling_strategy": here}
+
+
+def _planned(plan: EpochPlan, piece: slice) -> pa.Table:
+    return pa.table(
+        {
+            "rows": pa.array([plan.rows[piece].tolist()], pa.list_(pa.int64())),
+            "start_s": pa.array([plan.start_s[piece].tolist()], pa.list_(pa.float64())),
+            "duration_s": pa.array([plan.duration_s[piece].tolist()], pa.list_(pa.float64())),
+            "numbers": pa.array([plan.numbers[piece].tolist()], pa.list_(pa.int64())),
+        }
     )
-    for batch in rows.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=_AHEAD):
-        yield _micro_batch(batch, config)
 
 
 def _inputs(row: dict[str, Any], corpus: pa.Table, config: PretrainConfig) -> pa.Table:

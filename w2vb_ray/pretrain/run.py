@@ -3,6 +3,7 @@
 import contextlib
 import tempfile
 import threading
+from math import inf
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from w2vb_ray import storage
 from w2vb_ray.config.pretrain import PretrainConfig
-from w2vb_ray.errors import ExitCode
+from w2vb_ray.errors import ClusterError, ExitCode
 from w2vb_ray.pretrain import state
 from w2vb_ray.pretrain.corpus import FILE, Corpus, list_utterances, read_corpus
 from w2vb_ray.pretrain.hold import Hold
@@ -37,6 +38,7 @@ def pretrain(config: PretrainConfig, console: Console) -> int:
 
     Raises:
         UserError: what the config asks for cannot be had.
+        ClusterError: the workers do not fit in it.
         TableHeld: another run has `pretrain.uri`.
     """
     with state.reachable(config):
@@ -64,6 +66,7 @@ def _run(config: PretrainConfig, planned: pa.Table, console: Console) -> bool:
     """Whether codes had collapsed."""
     with stage(console, "starting Ray"):
         cluster.connect(config.cluster, show_workers=False)  # Train's own actors have much to say
+    _check_room(config)
     with stage(console, "measuring the source"), state.reachable(config):
         corpus = read_corpus(planned, config)
     console.print(_describe(corpus, config), soft_wrap=True, highlight=False)
@@ -89,7 +92,9 @@ def _train(config: PretrainConfig, corpus: Corpus, console: Console) -> bool:
         trainer = TorchTrainer(
             train,
             train_loop_config=settings,
-            scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=workers.use_gpu),
+            scaling_config=ScalingConfig(
+                num_workers=num_workers, use_gpu=workers.use_gpu, resources_per_worker=_claim(config)
+            ),
             run_config=RunConfig(
                 name="pretrain", storage_path=folder, failure_config=FailureConfig(max_failures=workers.max_failures)
             ),
@@ -100,6 +105,32 @@ def _train(config: PretrainConfig, corpus: Corpus, console: Console) -> bool:
         except SystemExit as err:  # Train's own handler of Ctrl-C ends the process
             raise KeyboardInterrupt from err
     return screen.num_warnings > 0 and config.alarm.stop
+
+
+def _claim(config: PretrainConfig) -> dict[str, float]:
+    """Of a worker: on CPUs, one for its model and one for its reading."""
+    return {"GPU": 1, "CPU": 1} if config.workers.use_gpu else {"CPU": 2}
+
+
+def _check_room(config: PretrainConfig) -> None:
+    """Train would wait for workers that no node can hold.
+
+    Raises:
+        ClusterError: the cluster has not room for as many as there must be.
+    """
+    workers, claim, nodes = config.workers, _claim(config), cluster.nodes()
+    needed = min(workers.num_workers, workers.min_workers or workers.num_workers)
+    room = sum(
+        int(min(node.cpus // claim["CPU"], node.gpus // claim["GPU"] if "GPU" in claim else inf)) for node in nodes
+    )
+    spare_cpus = sum(node.cpus for node in nodes) - needed * claim["CPU"]
+    if room < needed or (workers.use_gpu and spare_cpus < 1):
+        each = " and ".join(f"{count:g} {kind}{'s' * (count > 1)}" for kind, count in claim.items())
+        beside = ", and reading needs a CPU beside them" if workers.use_gpu else ""
+        raise ClusterError(
+            f"workers.num_workers={needed} does not fit: each takes {each}{beside}, and the cluster has room for "
+            f"{room}; lower it, set workers.min_workers, or raise cluster.num_cpus on a local Ray"
+        )
 
 
 class _Screen:
