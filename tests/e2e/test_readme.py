@@ -84,7 +84,7 @@ def run(command, **environment):
 
 def without_numbers(line):
     """What stays the same when other versions of the libraries give other digits, signs and widths."""
-    return re.sub(r"[-\s]*\d[\dTZ.]*(-[0-9a-f]{8})?", " 0", line).strip()
+    return re.sub(r"[-+\s]*\d[\dTZ.]*(-[0-9a-f]{8})?", " 0", line).strip()
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from w2vb_ray.encoder.quantization import LARGEST, Int8Weight, row_scales
 
 CHUNK_ROWS = 512  # worked on at once between two attentions; 256 to 1024 are equally fast
 INT8_CHUNK_ROWS = 256  # what stands between two products of bytes is floats, which must stay in the caches
+_HALF_CHANNELS = 32  # of which depthwise convolutions in half precision need a multiple
 _ZERO_POINT = 128  # oneDNN's fast products take unsigned inputs
 _ROUNDER = 1.5 * 2**23  # a float32 this large has no fraction left: adding it rounds, and the low bits are the integer
 _ACTIVATIONS = {"none": "none", "silu": "swish"}
@@ -96,20 +97,24 @@ class PackedDepthwise(nn.Module):
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        self._channels, self._gap = weight.shape[0], weight.shape[-1] - 1
+        # oneDNN's kernels for other numbers of channels are a thousand times slower.
+        self._padding = 0 if weight.dtype == torch.float32 else -weight.shape[0] % _HALF_CHANNELS
+        self._channels, self._gap = weight.shape[0] + self._padding, weight.shape[-1] - 1
         shape = [1, self._channels, 1, 2 * CHUNK_ROWS]
+        padded = F.pad(weight.detach(), (0, 0, 0, 0, 0, self._padding))
         packed = _operators._reorder_convolution_weight(
-            weight.detach().unsqueeze(2), [0, 0], [1, 1], [1, 1], self._channels, shape
+            padded.unsqueeze(2), [0, 0], [1, 1], [1, 1], self._channels, shape
         )
         self.register_buffer("_weight", packed)
 
     def forward(self, rows: Tensor, packing: Packing) -> Tensor:
         """(N, D) -> (N, D)"""
-        image = packing.spread(rows, self._gap).t()[None, :, None, :]  # (1, D, 1, N'), stored channels last
+        padded = F.pad(rows, (0, self._padding)) if self._padding else rows
+        image = packing.spread(padded, self._gap).t()[None, :, None, :]  # (1, D, 1, N'), stored channels last
         convolved = _operators._convolution_pointwise(
             image, self._weight, None, [0, 0], [1, 1], [1, 1], self._channels, "none", [], ""
         )
-        return packing.gather(convolved[0, :, 0].t(), self._gap)
+        return packing.gather(convolved[0, : rows.shape[1], 0].t(), self._gap)
 
 
 def is_supported(dtype: torch.dtype) -> bool:

@@ -44,6 +44,17 @@ def test_depthwise(backend, kernel):
 
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=backend_id)
+@pytest.mark.parametrize("channels", [32, 144])
+def test_depthwise_in_half_precision(backend, channels):
+    """Also for channels that oneDNN has no fast kernel for."""
+    weight, rows = torch.randn(channels, 1, 15).bfloat16(), torch.randn(40, channels).bfloat16()
+    packing = backend.packing([40], CPU)
+    convolved = backend.depthwise(weight)(packing.pack([rows]), packing)[packing.spans[0]]
+    expected = F.conv1d(F.pad(rows.t().float(), (14, 0)), weight.float(), groups=channels).t()
+    torch.testing.assert_close(convolved.float(), expected, rtol=2e-2, atol=5e-2)
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=backend_id)
 @pytest.mark.parametrize(("left", "right"), [(64, 8), (3, 0), (0, 5), (700, 700)])
 def test_attention(backend, left, right):
     module = layer(left, right).self_attn
