@@ -172,7 +172,7 @@ class WorkersSection(Section):
     """What Ray Train starts."""
 
     num_workers: Positive = 1
-    """At most; every one has a copy of the model."""
+    """At most; each has a copy of the model and two logical CPUs, one of them to read with, or a GPU and a CPU."""
     min_workers: Positive | None = None
     """The run goes on with so many when nodes are lost, and grows again. Unset: as many as `num_workers`."""
     use_gpu: bool = False

@@ -1,12 +1,13 @@
 """Relative-key attention on packed rows with memory linear in the length, on torch's flash attention for CPUs."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from w2vb_ray.encoder.packing import Packing
-from w2vb_ray.encoder.positions import RelativePositions, band
+from w2vb_ray.encoder.positions import RelativePositions, band_of_keys
 
 # Queries at once: large enough for full speed (256 to 512 are best from 600 frames on), and the memory is constant.
 BLOCK = 512
@@ -39,9 +40,7 @@ class BlockedAttention(nn.Module):
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, out: Tensor) -> None:
         """(heads, L, d) three times -> `out`, (L, heads, d)."""
-        length = queries.shape[1]
-        num_blocks = -(-length // BLOCK)
-        for start, stop in pairwise(length * index // num_blocks for index in range(num_blocks + 1)):
+        for start, stop in blocks(queries.shape[1]):
             out[start:stop] = self._block(queries[:, start:stop], keys, values, start).transpose(0, 1)
 
     def _block(self, queries: Tensor, keys: Tensor, values: Tensor, start: int) -> Tensor:
@@ -51,9 +50,8 @@ class BlockedAttention(nn.Module):
         (Dao et al. 2022, section 3.1).
         """
         biases = self._positions.biases(queries)
-        length, first = keys.shape[1], start - self._positions.left
-        low, high = max(0, first), min(length, start + queries.shape[1] + self._positions.right)
-        near = band(biases)[:, :, low - first : high - first]
+        length = keys.shape[1]
+        near, low, high = band_of_keys(biases, start, self._positions.left, length)
         parts = [_part(queries, keys[:, low:high], values[:, low:high], near)]
         if low > 0:
             left, sums = _part(queries, keys[:, :low], values[:, :low])
@@ -67,6 +65,12 @@ class BlockedAttention(nn.Module):
         for (part, _), share in zip(parts[1:], shares[1:], strict=True):
             out.addcmul_(part.float(), share)
         return out
+
+
+def blocks(length: int) -> Iterator[tuple[int, int]]:
+    """Where blocks of queries start and stop, about as long each."""
+    num_blocks = -(-length // BLOCK)
+    return pairwise(length * index // num_blocks for index in range(num_blocks + 1))
 
 
 def _part(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:

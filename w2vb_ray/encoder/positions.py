@@ -46,3 +46,20 @@ def band(biases: Tensor) -> Tensor:
     strides = found.stride(0), found.stride(1) + 1, 1
     found.as_strided((num_heads, n, distances), strides).copy_(biases)
     return found
+
+
+def band_of_keys(biases: Tensor, start: int, left: int, num_keys: int) -> tuple[Tensor, int, int]:
+    """The band of queries from `start` on, cut to the keys that there are.
+
+    Args:
+        biases: (heads, n, left + 1 + right) of n neighbouring queries.
+        start: the first of them.
+        left: furthest distance to the left that has its own vector.
+        num_keys: L.
+
+    Returns:
+        (heads, n, high - low), low, high: for the keys low to high - 1.
+    """
+    first = start - left
+    low, high = max(0, first), min(num_keys, first + biases.shape[1] + biases.shape[2] - 1)
+    return band(biases)[:, :, low - first : high - first], low, high

@@ -25,7 +25,7 @@ class Estimate:
     drawn: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, value: float, drawn: np.ndarray) -> "Estimate":
+    def of(cls, value: float | np.floating, drawn: np.ndarray) -> "Estimate":
         """The middle 95 % of what a bootstrap drew."""
         low, high = np.percentile(drawn, _INTERVAL)
         return cls(float(value), float(low), float(high), drawn)
@@ -104,4 +104,4 @@ def macro_estimate(
     weights = np.full((len(names), num_samples), 1 / len(names))
     if draw_groups:
         weights = rng.multinomial(len(names), weights[:, 0], num_samples).T / len(names)
-    return Estimate.of(float(values.mean()), (weights * drawn).sum(0))
+    return Estimate.of(values.mean(), (weights * drawn).sum(0))

@@ -5,7 +5,6 @@ for the backward pass. Here the biases are those of the packed forward (`encoder
 a time; the backward pass makes a block again.
 """
 
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,9 +13,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers.models.wav2vec2_bert.modeling_wav2vec2_bert import Wav2Vec2BertSelfAttention
 
-from w2vb_ray.encoder.positions import band
-
-BLOCK = 512  # queries at once
+from w2vb_ray.encoder.attention import blocks
+from w2vb_ray.encoder.positions import band_of_keys
 
 
 class BlockedSelfAttention(Wav2Vec2BertSelfAttention):
@@ -36,27 +34,25 @@ class BlockedSelfAttention(Wav2Vec2BertSelfAttention):
         table = self.distance_embedding.weight
         biases = torch.matmul(queries, (table - table[-1]).t() * self.scaling)
         seen = None if attention_mask is None else attention_mask[:, :, :1]
-        length = queries.shape[2]
-        num_blocks = -(-length // BLOCK)
-        blocks = [
+        attended = [
             checkpoint(
                 *(self._block, queries[:, :, start:stop], keys, values, biases[:, :, start:stop], seen, start),
                 use_reentrant=False,
                 preserve_rng_state=False,  # nothing here is random
             )
-            for start, stop in pairwise(length * index // num_blocks for index in range(num_blocks + 1))
+            for start, stop in blocks(queries.shape[2])
         ]
-        return self.linear_out(torch.cat(blocks, 2).transpose(1, 2).flatten(2)), None
+        return self.linear_out(torch.cat(attended, 2).transpose(1, 2).flatten(2)), None
 
     def _block(
         self, queries: Tensor, keys: Tensor, values: Tensor, biases: Tensor, seen: Tensor | None, start: int
     ) -> Tensor:
         """Queries from `start` on: (B, H, n, d), (B, H, T, d) twice, (B, H, n, distances) -> (B, H, n, d)."""
-        first = start - self.left_max_position_embeddings
-        low, high = max(0, first), min(keys.shape[2], start + queries.shape[2] + self.right_max_position_embeddings)
-        near = band(biases.flatten(0, 1)).unflatten(0, biases.shape[:2])[..., low - first : high - first]
+        num_keys = keys.shape[2]
+        cut, low, high = band_of_keys(biases.flatten(0, 1), start, self.left_max_position_embeddings, num_keys)
+        near = cut.unflatten(0, biases.shape[:2])
         bias = torch.cat([biases[..., :1].expand(*near.shape[:3], low), near], -1)
-        bias = F.pad(bias, (0, keys.shape[2] - high))
+        bias = F.pad(bias, (0, num_keys - high))
         if seen is not None:
             bias = bias.masked_fill(~seen, -torch.inf)
         return F.scaled_dot_product_attention(queries, keys, values, bias, scale=self.scaling)

@@ -11,7 +11,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch.nn.utils.rnn import pad_sequence
 
 from w2vb_ray.audio import features
-from w2vb_ray.config.pretrain import PretrainConfig
+from w2vb_ray.config.pretrain import PretrainConfig, WorkersSection
 from w2vb_ray.embed.encode import waveform_of
 from w2vb_ray.embed.read import read_unit
 from w2vb_ray.pretrain.masking import MIN_FRAMES
@@ -57,18 +57,23 @@ def _read(corpus: Any, plan: EpochPlan, config: PretrainConfig, pieces: Sequence
         # A block each: what is in one block is read by one task, one after the other.
         blocks = [_planned(plan, piece) for piece in pieces[start : start + _WINDOW]]
         rows: Any = ray.data.from_blocks(blocks).map_batches(
-            make, batch_size=1, batch_format="pyarrow", max_retries=RETRIES, **_place(config)
+            make, batch_size=1, batch_format="pyarrow", max_retries=RETRIES, **_place(config.workers)
         )
         for batch in rows.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=_AHEAD):
             yield _micro_batch(batch, config)
 
 
-def _place(config: PretrainConfig) -> dict[str, Any]:
-    """Where a worker's reading runs: beside a model on CPUs, in the CPU that the worker holds for it; else anywhere.
+def cpus_of_worker(workers: WorkersSection) -> int:
+    """Logical CPUs that a worker holds: on CPUs one of two is for its reading; beside GPUs that takes what is free."""
+    return 1 if workers.use_gpu else 2
 
-    Workers that take all CPUs, as those of a shrunken cluster may, would wait for their reading for ever.
+
+def _place(workers: WorkersSection) -> dict[str, Any]:
+    """Where a worker's reading runs.
+
+    Where workers take all CPUs, as those of a shrunken cluster may, tasks of one CPU would wait for ever.
     """
-    if config.workers.use_gpu:
+    if workers.use_gpu:
         return {"num_cpus": 1}
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return {"num_cpus": 0, "concurrency": 1, "scheduling_strategy": here}

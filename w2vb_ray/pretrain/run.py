@@ -3,7 +3,6 @@
 import contextlib
 import tempfile
 import threading
-from math import inf
 from typing import Any
 
 import pyarrow as pa
@@ -15,9 +14,10 @@ from rich.console import Console
 
 from w2vb_ray import storage
 from w2vb_ray.config.pretrain import PretrainConfig
-from w2vb_ray.errors import ClusterError, ExitCode
+from w2vb_ray.errors import ExitCode
 from w2vb_ray.pretrain import state
 from w2vb_ray.pretrain.corpus import FILE, Corpus, list_utterances, read_corpus
+from w2vb_ray.pretrain.feed import cpus_of_worker
 from w2vb_ray.pretrain.hold import Hold
 from w2vb_ray.pretrain.listener import start_listener
 from w2vb_ray.pretrain.model import checkpoint_folder
@@ -66,7 +66,9 @@ def _run(config: PretrainConfig, planned: pa.Table, console: Console) -> bool:
     """Whether codes had collapsed."""
     with stage(console, "starting Ray"):
         cluster.connect(config.cluster, show_workers=False)  # Train's own actors have much to say
-    _check_room(config)
+    workers = config.workers
+    needed = min(workers.num_workers, workers.min_workers or workers.num_workers)
+    cluster.check_room(needed, cpus_of_worker(workers), int(workers.use_gpu), int(workers.use_gpu), cluster.nodes())
     with stage(console, "measuring the source"), state.reachable(config):
         corpus = read_corpus(planned, config)
     console.print(_describe(corpus, config), soft_wrap=True, highlight=False)
@@ -93,7 +95,9 @@ def _train(config: PretrainConfig, corpus: Corpus, console: Console) -> bool:
             train,
             train_loop_config=settings,
             scaling_config=ScalingConfig(
-                num_workers=num_workers, use_gpu=workers.use_gpu, resources_per_worker=_claim(config)
+                num_workers=num_workers,
+                use_gpu=workers.use_gpu,
+                resources_per_worker={"CPU": cpus_of_worker(workers), "GPU": int(workers.use_gpu)},
             ),
             run_config=RunConfig(
                 name="pretrain", storage_path=folder, failure_config=FailureConfig(max_failures=workers.max_failures)
@@ -105,32 +109,6 @@ def _train(config: PretrainConfig, corpus: Corpus, console: Console) -> bool:
         except SystemExit as err:  # Train's own handler of Ctrl-C ends the process
             raise KeyboardInterrupt from err
     return screen.num_warnings > 0 and config.alarm.stop
-
-
-def _claim(config: PretrainConfig) -> dict[str, float]:
-    """Of a worker: on CPUs, one for its model and one for its reading."""
-    return {"GPU": 1, "CPU": 1} if config.workers.use_gpu else {"CPU": 2}
-
-
-def _check_room(config: PretrainConfig) -> None:
-    """Train would wait for workers that no node can hold.
-
-    Raises:
-        ClusterError: the cluster has not room for as many as there must be.
-    """
-    workers, claim, nodes = config.workers, _claim(config), cluster.nodes()
-    needed = min(workers.num_workers, workers.min_workers or workers.num_workers)
-    room = sum(
-        int(min(node.cpus // claim["CPU"], node.gpus // claim["GPU"] if "GPU" in claim else inf)) for node in nodes
-    )
-    spare_cpus = sum(node.cpus for node in nodes) - needed * claim["CPU"]
-    if room < needed or (workers.use_gpu and spare_cpus < 1):
-        each = " and ".join(f"{count:g} {kind}{'s' * (count > 1)}" for kind, count in claim.items())
-        beside = ", and reading needs a CPU beside them" if workers.use_gpu else ""
-        raise ClusterError(
-            f"workers.num_workers={needed} does not fit: each takes {each}{beside}, and the cluster has room for "
-            f"{room}; lower it, set workers.min_workers, or raise cluster.num_cpus on a local Ray"
-        )
 
 
 class _Screen:

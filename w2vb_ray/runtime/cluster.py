@@ -13,6 +13,7 @@ from w2vb_ray.errors import ClusterError
 from w2vb_ray.runtime import interrupt
 
 RESERVED_CPUS = 2  # for reading and writing beside the encoders
+_ANY_MEMORY = 1
 UNITS_PER_ENCODER = 2  # below which another encoder on CPUs is not worth loading the model once more
 
 
@@ -146,6 +147,29 @@ def fit_pool(
             "cluster.cpus_per_encoder, or add nodes"
         )
     return EncoderPool(size, device, cpus, gpus, cpus, memory_bytes)
+
+
+def check_room(num_workers: int, cpus: int, gpus: int, spare_cpus: int, offered: Sequence[Node]) -> None:
+    """Whether workers of Ray Train fit, which would wait for ever for nodes that hold them.
+
+    Args:
+        num_workers: there must be.
+        cpus: of each.
+        gpus: of each.
+        spare_cpus: beside them.
+        offered: the alive nodes.
+
+    Raises:
+        ClusterError: they do not.
+    """
+    places = sum(_places(node, cpus, gpus, _ANY_MEMORY) for node in offered)
+    total_cpus, total_gpus = sum(node.cpus for node in offered), sum(node.gpus for node in offered)
+    if places < num_workers or total_cpus - num_workers * cpus < spare_cpus:
+        raise ClusterError(
+            f"workers.num_workers={num_workers} does not fit: {cpus} CPU and {gpus} GPU each, and {spare_cpus} CPU "
+            f"beside them; {len(offered)} node(s) offer {total_cpus:g} CPU and {total_gpus:g} GPU. Lower it, set "
+            "workers.min_workers, add nodes, or raise cluster.num_cpus on a local Ray"
+        )
 
 
 def shrunk(pool: EncoderPool, offered: Sequence[Node]) -> EncoderPool:

@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModel
 from transformers.models.wav2vec2_bert.modeling_wav2vec2_bert import Wav2Vec2BertSelfAttention
 
 from tests.unit.pretrain import small
-from w2vb_ray.pretrain import attention
+from w2vb_ray.encoder import attention
 from w2vb_ray.pretrain.attention import BlockedSelfAttention, block_attention
 
 

@@ -6,7 +6,7 @@ import pytest
 from w2vb_ray.config.sections import ClusterSection, EncoderSection
 from w2vb_ray.errors import ClusterError
 from w2vb_ray.runtime import cluster
-from w2vb_ray.runtime.cluster import EncoderPool, Node, fit_pool, shrunk
+from w2vb_ray.runtime.cluster import EncoderPool, Node, check_room, fit_pool, shrunk
 
 GIB = 1024**3
 LAPTOP = Node(cpus=10, gpus=0, memory_bytes=32 * GIB)
@@ -201,3 +201,29 @@ def test_an_encoder_may_not_take_the_last_cpu():
     two = [Node(cpus=2, gpus=0, memory_bytes=8 * GIB)] * 2
     pool = fit(two, num_encoders=2, cpus_per_encoder=1)
     assert shrunk(pool, two[:1]).size == 1
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "cpus", "gpus", "spare_cpus", "nodes"),
+    [
+        (2, 2, 0, 0, [(2, 0), (3, 0)]),
+        (4, 1, 1, 1, [(5, 4)]),
+        (2, 1, 1, 1, [(1, 1), (1, 1), (1, 0)]),
+    ],
+)
+def test_training_workers_that_fit(num_workers, cpus, gpus, spare_cpus, nodes):
+    check_room(num_workers, cpus, gpus, spare_cpus, [Node(float(c), float(g), 1e9) for c, g in nodes])
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "cpus", "gpus", "spare_cpus", "nodes"),
+    [
+        (3, 2, 0, 0, [(3, 0), (3, 0)]),  # six CPUs, and no third place for two of them
+        (2, 1, 1, 1, [(9, 1)]),
+        (4, 1, 1, 1, [(4, 4)]),  # none is left to read with
+        (1, 2, 0, 0, []),
+    ],
+)
+def test_training_workers_that_do_not_fit(num_workers, cpus, gpus, spare_cpus, nodes):
+    with pytest.raises(ClusterError, match=rf"workers\.num_workers={num_workers} does not fit: {cpus} CPU"):
+        check_room(num_workers, cpus, gpus, spare_cpus, [Node(float(c), float(g), 1e9) for c, g in nodes])
