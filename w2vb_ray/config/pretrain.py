@@ -159,7 +159,7 @@ class AlarmSection(Section):
     """When a run is told to have collapsed: codes that all frames share make every loss small and teach nothing."""
 
     min_perplexity: Share = 0.1
-    """Of the codes' mean probabilities, as a share of their number."""
+    """Of the codes and of their mean probabilities, as a share of their number (or of an update's hidden frames)."""
     max_same_negatives: Share = 0.2
     """Distractors with the very codes of the target, which the loss leaves out."""
     patience_updates: Positive = 500

@@ -17,6 +17,7 @@ from torch import Tensor
 from w2vb_ray.audio.features import num_waveform_frames
 from w2vb_ray.config.pretrain import PretrainConfig
 from w2vb_ray.errors import SourceError
+from w2vb_ray.pretrain.gradients import Exchange, exchange_gradients
 from w2vb_ray.pretrain.losses import (
     code_loss,
     contrastive_loss,
@@ -28,8 +29,6 @@ from w2vb_ray.pretrain.masking import mask_utterance
 from w2vb_ray.pretrain.model import PretrainingModel
 from w2vb_ray.pretrain.quantizer import gumbel_noise, perplexity
 
-Exchange = Callable[[Tensor], Tensor]
-"""The sum of a tensor over all workers."""
 _NOISE, _MASK = 0, 1  # what a seed is for
 
 
@@ -90,10 +89,7 @@ class Objective:
         sums = torch.zeros(len(_SUMS), dtype=torch.float64, device=self._device)
         for micro, mask in zip(micro_batches, masks, strict=True):
             sums += self._backward(micro, mask, update, window, slope)
-        for parameter in self._model.parameters():
-            if parameter.requires_grad:
-                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                parameter.grad = exchange(gradient)
+        exchange_gradients(self._model.parameters(), exchange)
         return self._figures(dict(zip(_SUMS, exchange(sums).tolist(), strict=True)), window, update)
 
     def temperature(self, update: int) -> float:
@@ -188,6 +184,7 @@ class Objective:
             "code_perplexity": window.code_perplexity,
             "probability_perplexity": quantizer.num_codes * (1 - diversity),
             "temperature": self.temperature(update),
+            "hidden_frames": count,
             "hidden_share": count / window.num_frames,
             "audio_s": window.num_frames / 50,
             "padding": 1 - window.num_frames / sums["num_padded_frames"],

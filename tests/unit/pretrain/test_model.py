@@ -90,6 +90,20 @@ def test_bf16_is_near_fp32():
     assert {one.grad.dtype for one in trained.parameters()} == {torch.float32}
 
 
+def trained_and_watched(found, num_updates):
+    """What the alarm said in so many updates on noise, and the figures of the last."""
+    trained = model(found)
+    optimiser, objective = make_optimiser(trained, found), Objective(trained, found, contextlib.nullcontext)
+    alarm, told, figures = CollapseAlarm(found.alarm, found.quantizer), [], {}
+    for update in range(num_updates):
+        optimiser.zero_grad()
+        figures = objective.accumulate([micro_batch(found, [3 * update, 3 * update + 1])], update, lambda one: one)
+        torch.nn.utils.clip_grad_norm_(trained.parameters(), 5.0)
+        optimiser.step()
+        told += [problem] if (problem := alarm.look(figures)) else []
+    return told, figures
+
+
 def test_a_run_without_diversity_collapses_and_is_told_so():
     """All frames get one code, and every loss is better than ever."""
     found = config(
@@ -97,18 +111,27 @@ def test_a_run_without_diversity_collapses_and_is_told_so():
         optimiser={"learning_rate": 0.1, "weight_decay": 0.0},
         alarm={"patience_updates": 20, "min_perplexity": 0.1},
     )
-    trained = model(found)
-    optimiser, objective = make_optimiser(trained, found), Objective(trained, found, contextlib.nullcontext)
-    alarm, told, figures = CollapseAlarm(found.alarm, found.quantizer), [], {}
-    for update in range(250):
-        optimiser.zero_grad()
-        figures = objective.accumulate([micro_batch(found, [3 * update, 3 * update + 1])], update, lambda one: one)
-        torch.nn.utils.clip_grad_norm_(trained.parameters(), 5.0)
-        optimiser.step()
-        told += [problem] if (problem := alarm.look(figures)) else []
+    told, figures = trained_and_watched(found, 250)
     assert figures["contrastive_loss"] + figures["masked_prediction_loss"] < 0.5
     assert figures["masked_prediction_gain"] < 0.1  # the figure that collapse cannot make better
     assert told[0].startswith("the codes have collapsed")
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["masked prediction alone", "both losses"])
+def test_masked_prediction_alone_collapses_and_is_told_so(alone):
+    """As in w2v-BERT's ablation (Chung et al. 2021); what learns here are the convolutions."""
+    found = config(
+        model={"type": "wav2vec2"},
+        loss={"contrastive": 0.0} if alone else {},
+        quantizer={"num_codes": 32},
+        optimiser={"learning_rate": 0.003, "weight_decay": 0.0},
+        alarm={"patience_updates": 100},
+    )
+    told, figures = trained_and_watched(found, 150)
+    assert bool(told) == alone
+    assert (figures["code_perplexity"] < 1.5) == alone
+    assert (figures["masked_prediction_accuracy"] > 0.95) == alone
+    assert figures["masked_prediction_gain"] < 0.1
 
 
 def test_masked_prediction_alone_moves_no_code():
@@ -120,14 +143,20 @@ def test_masked_prediction_alone_moves_no_code():
     assert float(trained.code_head.weight.grad.abs().sum()) > 0
 
 
+FINE = {"probability_perplexity": 200.0, "code_perplexity": 180.0, "same_negatives": 0.01, "hidden_frames": 5000.0}
+
+
 def test_the_alarm_waits_and_begins_again():
     alarm = CollapseAlarm(AlarmSection(patience_updates=3), QuantizerSection())
-    fine, few, same = (
-        {"probability_perplexity": perplexity, "same_negatives": share}
-        for perplexity, share in ((200.0, 0.01), (31.0, 0.01), (200.0, 0.3))
-    )
-    found = [alarm.look(figures) for figures in (few, same, fine, few, few, same, few, few)]
-    assert [bool(one) for one in found] == [False, False, False, False, False, True, False, False]
+    few, one, same = ({"probability_perplexity": 31.0}, {"code_perplexity": 1.0}, {"same_negatives": 0.3})
+    found = [alarm.look({**FINE, **change}) for change in (few, same, {}, few, one, same, few, few)]
+    assert [bool(told) for told in found] == [False, False, False, False, False, True, False, False]
+
+
+@pytest.mark.parametrize(("perplexity", "wrong"), [(19.0, True), (21.0, False)])
+def test_an_update_of_few_frames_cannot_have_many_codes(perplexity, wrong):
+    alarm = CollapseAlarm(AlarmSection(patience_updates=1), QuantizerSection())
+    assert bool(alarm.look({**FINE, "code_perplexity": perplexity, "hidden_frames": 200.0})) == wrong
 
 
 def test_learning_rates():
