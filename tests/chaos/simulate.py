@@ -14,7 +14,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from tests.unit.embed.simulation import FAULTS, simulate
+from tests.unit.embed.simulated_run import FAULTS
+from tests.unit.embed.simulation import simulate
 
 from .seeds import parse_seeds, say
 

@@ -2,32 +2,9 @@ import pytest
 from pydantic import ValidationError
 
 from w2vb_ray.config import EmbedConfig, load_config, show_config, yaml12
-from w2vb_ray.config.secrets import redact
 from w2vb_ray.errors import ConfigError
 
-MINIMAL = "source: {uri: audio}\nsink: {uri: tables}\n"
-
-
-@pytest.fixture
-def load(tmp_path):
-    def load(text=MINIMAL, *overrides):
-        path = tmp_path / "conf.yaml"
-        path.write_text(text, encoding="utf-8")
-        return load_config(EmbedConfig, str(path), overrides)
-
-    return load
-
-
-@pytest.fixture
-def complaints(load):
-    """The lines of the one message that loading ends with."""
-
-    def complaints(text=MINIMAL, *overrides):
-        with pytest.raises(ConfigError) as caught:
-            load(text, *overrides)
-        return str(caught.value).splitlines()
-
-    return complaints
+from .conftest import MINIMAL
 
 
 def test_a_file_names_only_what_differs(load):
@@ -254,56 +231,6 @@ def test_a_file_that_is_not_text(tmp_path):
     (tmp_path / "conf.yaml").write_bytes(b"source: \xff\xfe\n")
     with pytest.raises(ConfigError, match="not UTF-8 text"):
         load_config(EmbedConfig, str(tmp_path / "conf.yaml"))
-
-
-SECRET = """
-source:
-  uri: https://ann:hunter2@host/audio
-  storage: {key: hunter3, client_kwargs: {aws_secret_access_key: hunter4, region_name: eu}}
-sink: {uri: tables, storage: {secret: hunter5, endpoint_url: "http://minio:9000"}}
-"""
-
-
-def test_secrets_are_masked_in_what_is_shown_and_kept_in_the_config(load):
-    config = load(SECRET)
-    shown = show_config(config)
-    assert "hunter" not in shown
-    assert "https://***@host/audio" in shown
-    assert "region_name: eu" in shown
-    assert "endpoint_url: http://minio:9000" in shown
-    assert config.source.storage["client_kwargs"]["aws_secret_access_key"] == "hunter4"
-
-
-def test_loaded_secrets_are_redacted_from_then_on(load):
-    load(SECRET, "sink.storage.token=hunter6")
-    assert "hunter" not in redact("hunter3 hunter4 hunter5 hunter6 ann:hunter2")
-
-
-@pytest.mark.parametrize(
-    "override",
-    [
-        "encoder.storage=hunter7",
-        "encoder.storage=[hunter7]",
-        "encoder={storage: {secret: hunter7}, nope: 1}",
-        "encoder=[{secret: hunter7}]",
-        "sink.frames=https://a:hunter7@host",
-        "sink.storage={secret: hunter7, frames: [",
-        "sink.storage.secret:hunter7",
-        "sink.storage.secret.x..y=hunter7",
-        "sink.uri.secret=hunter7",
-    ],
-)
-def test_no_message_shows_a_secret(load, override):
-    with pytest.raises(ConfigError) as caught:
-        load(SECRET, override)
-    assert "hunter" not in redact(str(caught.value))  # as the job prints it
-
-
-@pytest.mark.parametrize(
-    "line", ["  secret: 'hunter7", "  secret: hunter7: x", "  secret: [hunter7", "  secret: hunter7\n  secret: x"]
-)
-def test_a_file_that_is_not_yaml_shows_no_secret(complaints, line):
-    assert "hunter" not in "\n".join(complaints(f"{MINIMAL}storage:\n{line}\n"))
 
 
 @pytest.mark.parametrize(

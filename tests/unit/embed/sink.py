@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pyarrow as pa
+import pytest
 
 from w2vb_ray import schema
 from w2vb_ray.embed.claim import Claim
@@ -102,3 +103,10 @@ def log(folder, name=UTTERANCES):
             if info:
                 commits.append((info.get("w2vb.run_id"), info.get("w2vb.kind"), info.get("w2vb.number")))
     return commits
+
+
+def dies(run, *, at):
+    """In the middle of a batch, at its commit to a table."""
+    run.tables[at].script = ["die"]
+    with pytest.raises(Died):
+        run.commit(["a1"], ["a1r"], ["a1f"])

@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from .simulation import FAULTS, simulate
+from .simulated_run import FAULTS
+from .simulation import simulate
 
 SEEDS = range(60)  # `make simulate` plays thousands
 

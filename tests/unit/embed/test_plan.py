@@ -1,4 +1,3 @@
-import math
 import time
 from collections import Counter
 from dataclasses import replace
@@ -235,39 +234,6 @@ def test_segments_of_a_recording_beyond_the_limit_are_still_read_together():
 def test_segments_keep_the_order_of_the_recording():
     rows = segments("a", 12)
     assert cut(rows[::-1]) == [[row["id"] for row in rows]]
-
-
-@pytest.mark.parametrize("time_s", [math.inf, math.nan, -math.inf, -5.0])
-def test_a_time_that_is_none_does_not_spoil_the_estimate(time_s):
-    rows = [{"id": "bad", "start": 0.0, "end": time_s, "bytes": 64_000}, {"id": "fine", "duration": 1.0}]
-    plan = make_plan(batches(inventory(rows)), live(), PlanSection())
-    assert all(0 <= unit_s < 10 for unit_s in plan.unit_s)
-    assert Counter(id_ for unit in plan.units for id_ in ids(unit)) == Counter(["bad", "fine"])
-
-
-@pytest.mark.parametrize(
-    ("name", "length_s"),
-    [
-        ("a.wav", 10),
-        ("a.WAV", 10),
-        ("a.aiff", 10),
-        ("a.raw", 10),
-        ("a.flac", 20),
-        ("a.opus", 40),
-        ("a", 40),
-        ("x.wav/a", 40),
-    ],
-)
-def test_unknown_lengths_are_guessed_from_size_and_suffix(name, length_s):
-    plan = make_plan(batches(inventory([{"id": "a", "uri": name, "bytes": 320_000}])), live(), PlanSection())
-    assert plan.unit_s == [length_s]
-    assert (plan.audio_s, plan.num_without_duration) == (0.0, 1)
-
-
-def test_announced_audio_is_summed_where_it_is_known():
-    rows = [{"id": "a", "duration": 2.5}, {"id": "b", "duration": 1.5}, {"id": "c"}]
-    plan = make_plan(batches(inventory(rows)), live([("a", "v1")]), PlanSection())
-    assert (plan.audio_s, plan.num_without_duration) == (1.5, 1)
 
 
 def test_an_empty_source_and_one_that_is_done():
