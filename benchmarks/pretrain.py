@@ -1,17 +1,24 @@
 """How fast is a training step, beside transformers' own pretraining class of the same size?
 
-`python -m benchmarks.pretrain [--sizes tiny,base] [--seconds 6] [--utterances 4] [--repetitions 5] [--json FILE]`
+`python -m benchmarks.pretrain [--sizes tiny,base] [--seconds 6] [--utterances 4] [--repetitions 5] [--json FILE]
+[--corpus MANIFEST [--updates 240]]`
 
 Forward and backward of one micro-batch on one thread, CPU time, rows in turns, medians. transformers has a contrastive
 loss and diversity for waveforms (`Wav2Vec2ForPreTraining`), and no class for Wav2Vec2-BERT. Ours has masked prediction
 too; one row has it on transformers' own encoder, whose attention is the difference. The optimiser's step is left out of
 all rows. Memory is the peak of the first step above the model.
+
+With a corpus the job trains the smallest preset on it, the one that takes its audio fastest, and its log says what
+share of the time it waited for audio.
 """
 
 import argparse
 import contextlib
 import json
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +49,7 @@ SIZES: dict[str, dict[str, int]] = {
 BASELINE = "transformers, waveforms"
 UNBLOCKED = "ours, filterbanks, transformers' attention"
 _PACKAGES = ("torch", "transformers", "numpy")
+_PARTS = 6  # of the job, each a line of its log
 
 
 def main() -> None:
@@ -56,8 +64,14 @@ def main() -> None:
             f"{row['size']:6}{row['engine']:44}{row['audio_s_per_cpu_s']:8.2f} audio-s per CPU-s{row['ratio']:7.2f} "
             f"times transformers{row['parameters'] / 1e6:9.1f} M parameters{row['peak_memory_mib']:9.0f} MiB"
         )
+    job = _job(options.corpus, options.updates) if options.corpus else None
+    if job:
+        print(
+            f"the job, conf/pretrain/tiny.yaml: {job['audio_s_per_s']:.1f} audio-s per s, waiting for audio "
+            f"{job['wait_share']:.1%} of the time (medians of {job['num_lines']} parts of {job['updates']} updates)"
+        )
     if options.json:
-        result = {"machine": about, "rows": rows}
+        result = {"machine": about, "rows": rows, "job": job}
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
@@ -144,6 +158,26 @@ def _transformers(size: str, waveforms: torch.Tensor) -> tuple[Callable[[], obje
     return step, sum(one.numel() for one in model.parameters())
 
 
+def _job(corpus: Path, num_updates: int) -> dict[str, Any]:
+    """What the log says of a training on local Ray; its first part, when everything starts, is left out."""
+    updates = max(1, num_updates // _PARTS)
+    with tempfile.TemporaryDirectory(prefix="w2vb-benchmark-") as folder:
+        settings = {
+            "pretrain.uri": f"{folder}/run",
+            "pretrain.num_updates": num_updates,
+            "pretrain.log_updates": updates,
+            "source.uri": corpus,
+        }
+        overrides = [f"{key}={value}" for key, value in settings.items()]
+        command = [sys.executable, "-m", "jobs.pretrain", "conf/pretrain/tiny.yaml", *overrides]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"the job ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        lines = [json.loads(line) for line in Path(folder, "run/log.jsonl").read_text(encoding="utf-8").splitlines()]
+    medians = {key: statistics.median(line[key] for line in lines[1:]) for key in ("audio_s_per_s", "wait_share")}
+    return {**medians, "updates": updates, "num_lines": len(lines) - 1}
+
+
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.pretrain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -153,6 +187,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--utterances", type=int, default=4, help="of the micro-batch (4)")
     parser.add_argument("--repetitions", type=int, default=5, help="of every row (5)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to FILE")
+    parser.add_argument("--corpus", type=Path, metavar="MANIFEST", help="what the job trains on (no job)")
+    parser.add_argument("--updates", type=int, default=240, help="of the job (240)")
     return parser.parse_args()
 
 

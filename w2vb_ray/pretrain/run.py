@@ -160,5 +160,6 @@ def _line(line: dict[str, float]) -> str:
         f"update {line['update']:,.0f}: contrastive {line['contrastive_loss']:.3f} "
         f"({line['contrastive_accuracy']:.1%} right), masked prediction {line['masked_prediction_loss']:.3f} "
         f"(gain {line['masked_prediction_gain']:+.3f}), perplexity {line['probability_perplexity']:.1f}, "
-        f"gradient {line['gradient_norm']:.2f}, waiting for audio {line['wait_share']:.0%}"
+        f"gradient {line['gradient_norm']:.2f}, {line['audio_s_per_s']:.1f} audio-seconds per second, "
+        f"waiting for audio {line['wait_share']:.0%}"
     )

@@ -61,21 +61,24 @@ class _Worker:
     def run(self) -> None:
         """To the last update."""
         position, config = self._position, self._config
-        started, waited = time.monotonic(), 0.0
+        since, waited, audio_s = time.monotonic(), 0.0, 0.0  # since the last line of the log
         updates = self._updates()
         while position.update < config.pretrain.num_updates:
             clock = time.monotonic()
             micro_batches = next(updates)
             waited += time.monotonic() - clock
             figures = self._step(micro_batches)
+            audio_s += figures["audio_s"]
             position.update += 1
             last = position.update == config.pretrain.num_updates
             if self._is_over(figures):
                 return
             if last or position.update % config.pretrain.log_updates == 0:
-                elapsed_s = time.monotonic() - started
+                elapsed_s = time.monotonic() - since
                 line = {"update": position.update, "epoch": position.epoch, **figures}
-                line |= {"num_workers": self._world_size, "wait_share": waited / elapsed_s}
+                line |= {"num_workers": self._world_size}
+                line |= {"wait_share": waited / elapsed_s, "audio_s_per_s": audio_s / elapsed_s}
+                since, waited, audio_s = time.monotonic(), 0.0, 0.0
                 position.log.append(line)
                 if self._rank == 0:
                     self._listener.tell.remote(line)  # who does not wait for it: figures may come late
