@@ -17,6 +17,7 @@ from w2vb_ray.encoder.backends import choose_backend
 from w2vb_ray.encoder.checkpoint import Checkpoint
 from w2vb_ray.encoder.frontend import Frontend
 from w2vb_ray.encoder.graph_forward import GraphForward
+from w2vb_ray.encoder.grouped_convolutions import keep_groups_in_float32
 from w2vb_ray.encoder.model import load_model
 from w2vb_ray.encoder.onnx_runtime import open_onnx
 from w2vb_ray.encoder.openvino_runtime import open_openvino
@@ -121,6 +122,8 @@ def _torch_forward(
         if reason is None:
             return PackedForward(model, layers, choose_backend(device, dtype, int8=int8))
         _log.warning("%s has %s: the slower forward of transformers is used", checkpoint.name, reason)
+    if device.type == "cpu" and dtype != torch.float32:
+        keep_groups_in_float32(model, dtype)
     return TransformersForward(model, layers, input_name=frontend.input_name, masked=frontend.paddable)
 
 

@@ -112,7 +112,7 @@ def test_adapter_and_head_are_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-@pytest.mark.parametrize("variant", ["bert", "wav2vec2-layer"])
+@pytest.mark.parametrize("variant", ["bert", "wav2vec2-layer", "conformer"])
 def test_half_precision_points_the_same_way(variant, precision, checkpoint):
     batch = waveforms(16_000, 30_000)
     full = load(checkpoint(variant)).encode(batch)
