@@ -123,7 +123,7 @@ def _torch_forward(
             return PackedForward(model, layers, choose_backend(device, dtype, int8=int8))
         _log.warning("%s has %s: the slower forward of transformers is used", checkpoint.name, reason)
     if device.type == "cpu" and dtype != torch.float32:
-        keep_groups_in_float32(model, dtype)
+        keep_groups_in_float32(model)
     return TransformersForward(model, layers, input_name=frontend.input_name, masked=frontend.paddable)
 
 

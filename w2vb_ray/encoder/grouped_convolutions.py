@@ -1,32 +1,31 @@
-"""Convolutions in groups, which CPUs do not multiply right in half precision.
+"""Convolutions in groups stay in float32 on CPUs whatever the rest is in, also under autocast.
 
 oneDNN 3.12 (torch 2.13) gives wrong numbers for bf16 on processors with AMX where a group has few channels (2 and 8 are
 wrong, 16 and 48 right; see pytorch issues 163347 and 169688 for its like), and is very slow for numbers of depthwise
 channels that it has no kernel for.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 
-def keep_groups_in_float32(model: nn.Module, dtype: torch.dtype) -> None:
-    """The model's convolutions in groups compute in float32; what goes in and comes out has the model's type.
+def keep_groups_in_float32(model: nn.Module) -> None:
+    """Convolutions in groups compute in float32; what they give has the type of what they get.
 
     Args:
-        model: of transformers, changed in place.
-        dtype: its type.
+        model: of transformers, on a CPU; changed in place.
     """
-
-    def before(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-        return (inputs[0].float(),)
-
-    def after(_: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-        return output.to(dtype)
-
     for module in model.modules():
         if isinstance(module, nn.Conv1d) and module.groups > 1:
             module.float()
-            module.register_forward_pre_hook(before)
-            module.register_forward_hook(after)
+            module.forward = _in_float32(module.forward)
+
+
+def _in_float32(convolve: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    def forward(hidden: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return convolve(hidden.float()).to(hidden.dtype)
+
+    return forward

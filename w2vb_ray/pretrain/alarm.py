@@ -29,7 +29,7 @@ class CollapseAlarm:
             return None
         return (
             f"the codes have collapsed: for {self._count} updates their perplexity is under "
-            f"{self._alarm.min_perplexity:g} of {self._num_codes}, or over {self._alarm.max_same_negatives:.0%} of the "
+            f"{self._alarm.min_perplexity:g} of {reach:g}, or over {self._alarm.max_same_negatives:.0%} of the "
             f"distractors have the target's codes (now {spread:.1f}, {figures['same_negatives']:.0%}); raise "
             "loss.contrastive or loss.diversity, lower optimiser.learning_rate or quantizer.learning_rate_factor, and "
             "begin again"

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModel
 from w2vb_ray.config.pretrain import ModelSection, PretrainConfig
 from w2vb_ray.config.sections import EncoderSection
 from w2vb_ray.encoder import resolve_checkpoint
+from w2vb_ray.encoder.grouped_convolutions import keep_groups_in_float32
 from w2vb_ray.errors import ConfigError
 from w2vb_ray.pretrain.attention import block_attention
 from w2vb_ray.pretrain.quantizer import GumbelQuantizer, RandomProjectionQuantizer
@@ -50,6 +51,8 @@ class PretrainingModel(nn.Module):
     def __init__(self, encoder: Any, config: PretrainConfig) -> None:
         super().__init__()
         self.encoder = encoder
+        if not config.workers.use_gpu:
+            keep_groups_in_float32(encoder)
         self._layer = config.model.contrastive_layers
         self._takes_features = encoder.config.model_type == "wav2vec2-bert"
         width = encoder.config.hidden_size

@@ -12,7 +12,7 @@ from w2vb_ray.embed.forgotten import FOLDER, Forgotten
 from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Table
 from w2vb_ray.errors import SinkError, SourceError, TableHeld
 from w2vb_ray.maintain import forget as module
-from w2vb_ray.maintain import leftovers, traces
+from w2vb_ray.maintain import leftovers
 from w2vb_ray.maintain.compact import compact
 from w2vb_ray.maintain.forget import forget
 from w2vb_ray.source import Batch
@@ -286,16 +286,3 @@ def test_a_run_and_a_forgetting_keep_out_of_each_others_way(filled, config, monk
     run = Driver(filled.folder, "run2")  # it has planned, and not yet claimed
     forgotten(config, filled, values=["alpha-utterance"])
     assert not run.hold(LAYOUTS_WITH_FRAMES)  # so it plans again, with the list as it is now
-
-
-def test_a_short_value_is_looked_for_where_it_stands_alone():
-    needles = [needle for value in ("7", "zoë") for needle in traces._spellings(value)]
-    for text, found in [
-        ('{"id": "7"}', 1),
-        ('{"n": 7}', 0),
-        ("<b>7</b>", 1),
-        ("17", 0),
-        ('"zo\\u00eb"', 1),
-        ('"zoë"', 1),
-    ]:
-        assert traces._holds(text.encode(), needles) == found
