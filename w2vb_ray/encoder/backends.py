@@ -25,7 +25,7 @@ class Backend:
         depthwise: weight (D, 1, kernel) -> (N, D), packing -> (N, D).
         attention: biases, heads -> (N, 3 D), packing -> (N, D).
         packing: (lengths, device) -> where inputs lie.
-        chunk_rows: rows worked on at once between two attentions; None for all of them.
+        chunk_rows: rows worked on at once where little of them is kept; None for all of them.
         compiled: whether the layers go through torch's compiler.
     """
 

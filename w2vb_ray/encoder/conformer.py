@@ -1,10 +1,11 @@
 """The conformer layer of Wav2Vec2-BERT on packed rows (Gulati et al. 2020; transformers 5.23,
 `modeling_wav2vec2_bert.py`).
 
-Works in place on a float32 residual stream, some rows at a time, so that what a row needs between two attentions stays
-in the caches. The half step of both feed-forwards is folded into their second weights.
+Works in place on a float32 residual stream, mostly some rows at a time, so that what is between two products stays in
+the caches. The half step of both feed-forwards is folded into their second weights.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from w2vb_ray.encoder.backends import Backend
 from w2vb_ray.encoder.packing import Packing
 from w2vb_ray.encoder.positions import RelativePositions
 from w2vb_ray.encoder.quantization import as_matrix, scaled, stacked
+
+_BLOCK_ROWS = 64  # oneDNN multiplies rows in blocks, and a part of one costs as the whole
 
 
 class ConformerLayer(nn.Module):
@@ -57,8 +60,10 @@ class ConformerLayer(nn.Module):
 
     def forward(self, hidden: Tensor, packing: Packing) -> None:
         """(N, D) float32, in place."""
-        qkv = torch.cat([self._qkv(self._ffn1(rows)) for rows in self._chunks(hidden)])
-        attended = self._attention(qkv, packing)
+        for rows in self._chunks(hidden):
+            self._ffn1(rows)
+        # All rows at once: to put chunks of these together costs more than the caches save.
+        attended = self._attention(self._qkv(hidden), packing)
         gated = torch.cat(
             [
                 self._gate(rows.add_(self._out(some)))
@@ -70,10 +75,13 @@ class ConformerLayer(nn.Module):
             rows.copy_(self._final_norm(self._ffn2(rows.add_(self._project(some)))))
 
     def _chunks(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """Views of equal parts of about `chunk_rows`, so that none has a single row."""
+        """Views of about `chunk_rows` each, and about equal, so that none has a single row."""
         if self._chunk_rows is None:
             return (rows,)
-        return rows.chunk(max(1, round(len(rows) / self._chunk_rows)))
+        num_chunks = max(1, round(len(rows) / self._chunk_rows))
+        num_blocks = -(-len(rows) // _BLOCK_ROWS)
+        ends = [num_blocks * index // num_chunks * _BLOCK_ROWS for index in range(num_chunks)] + [len(rows)]
+        return rows.split([stop - start for start, stop in pairwise(ends)])
 
 
 class FeedForward(nn.Module):
