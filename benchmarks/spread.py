@@ -21,7 +21,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.spread", description=__doc__)
     parser.add_argument("reports", type=Path, nargs="+")
     paths: list[Path] = parser.parse_args().reports
-    print(table(json.loads(path.read_text(encoding="utf-8")) for path in paths))
+    try:
+        print(table(json.loads(path.read_text(encoding="utf-8")) for path in paths))
+    except (OSError, ValueError) as err:
+        parser.error(str(err))
 
 
 def table(reports: Iterable[dict[str, Any]]) -> str:
@@ -42,7 +45,8 @@ def table(reports: Iterable[dict[str, Any]]) -> str:
     fewest = min((len(figures) for figures in same.values()), default=0)
     if fewest < 2 or len(checkpoints) < 2:
         raise ValueError("a spread takes two reports of each suite, of different checkpoints")
-    layers = sorted({name for figures in same.values() for name in figures[0]["values"] if name.startswith(_LAYER)})
+    rows = dict.fromkeys(name for figures in same.values() for name in figures[0]["values"])
+    layers = [name for name in rows if name.startswith(_LAYER)]
     lines = [f"| figure | best other row | {' | '.join(name.removeprefix(_LAYER) for name in layers)} |"]
     lines.append("|---|--:|" + "--:|" * len(layers))
     lines += [

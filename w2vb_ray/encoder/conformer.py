@@ -5,7 +5,6 @@ Works in place on a float32 residual stream, mostly some rows at a time, so that
 the caches. The half step of both feed-forwards is folded into their second weights.
 """
 
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,8 +15,6 @@ from w2vb_ray.encoder.backends import Backend
 from w2vb_ray.encoder.packing import Packing
 from w2vb_ray.encoder.positions import RelativePositions
 from w2vb_ray.encoder.quantization import as_matrix, scaled, stacked
-
-_BLOCK_ROWS = 64  # oneDNN multiplies rows in blocks, and a part of one costs as the whole
 
 
 class ConformerLayer(nn.Module):
@@ -75,13 +72,10 @@ class ConformerLayer(nn.Module):
             rows.copy_(self._final_norm(self._ffn2(rows.add_(self._project(some)))))
 
     def _chunks(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """Views of about `chunk_rows` each, and about equal, so that none has a single row."""
+        """Views of equal parts of about `chunk_rows`, so that none has a single row."""
         if self._chunk_rows is None:
             return (rows,)
-        num_chunks = max(1, round(len(rows) / self._chunk_rows))
-        num_blocks = -(-len(rows) // _BLOCK_ROWS)
-        ends = [num_blocks * index // num_chunks * _BLOCK_ROWS for index in range(num_chunks)] + [len(rows)]
-        return rows.split([stop - start for start, stop in pairwise(ends)])
+        return rows.chunk(max(1, round(len(rows) / self._chunk_rows)))
 
 
 class FeedForward(nn.Module):
