@@ -12,6 +12,10 @@ from w2vb_ray.encoder.positions import RelativePositions, band_of_keys
 # Queries at once: large enough for full speed (256 to 512 are best from 600 frames on), and the memory is constant.
 BLOCK = 512
 
+# Heads at once where an input has several blocks: their queries, keys and values are copied together first, because as
+# columns of `qkv` each row of a head lies in another page of memory.
+HEADS = 4
+
 # `scaled_dot_product_attention` calls it too, but keeps the sums of exponentials to itself.
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
@@ -34,12 +38,17 @@ class BlockedAttention(nn.Module):
         out = qkv.new_empty(num_rows, self._num_heads, size)
         out[packing.num_used :] = 0
         for span in packing.spans:
-            queries, keys, values = qkv[span].view(-1, 3, self._num_heads, size).permute(1, 2, 0, 3)
-            self._attend(queries, keys, values, out[span])
+            inputs = qkv[span].view(-1, 3, self._num_heads, size).permute(1, 2, 0, 3)
+            if inputs.shape[2] <= BLOCK or qkv.dtype != torch.float32:  # a copy costs what it gains
+                self._attend(inputs, out[span])
+                continue
+            for some, place in zip(inputs.split(HEADS, 1), out[span].split(HEADS, 1), strict=True):
+                self._attend(some.contiguous(), place)
         return out.view(num_rows, -1)
 
-    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, out: Tensor) -> None:
-        """(heads, L, d) three times -> `out`, (L, heads, d)."""
+    def _attend(self, inputs: Tensor, out: Tensor) -> None:
+        """Queries, keys and values, (3, heads, L, d) -> `out`, (L, heads, d)."""
+        queries, keys, values = inputs
         for start, stop in blocks(queries.shape[1]):
             out[start:stop] = self._block(queries[:, start:stop], keys, values, start).transpose(0, 1)
 

@@ -68,8 +68,9 @@ def test_attention(backend, left, right):
 
 
 def test_attention_block_by_block(monkeypatch):
-    """Small blocks: keys left of the band, in it and right of it, in every combination."""
+    """Small blocks: keys left of the band, in it and right of it, in every combination; a group of fewer heads."""
     monkeypatch.setattr(attention, "BLOCK", 16)
+    monkeypatch.setattr(attention, "HEADS", 3)
     test_attention(BACKENDS[0], 6, 2)
 
 
