@@ -50,6 +50,7 @@ class Backend:
 ONEDNN = Backend(
     "onednn", cpu.PackedLinear, cpu.PackedInt8Linear, cpu.PackedDepthwise, BlockedAttention, chunk_rows=cpu.CHUNK_ROWS
 )
+MKL = replace(ONEDNN, name="mkl", floats=portable.Linear, chunk_rows=cpu.MKL_CHUNK_ROWS)
 ONEDNN_INT8 = replace(ONEDNN, name="onednn-int8", chunk_rows=cpu.INT8_CHUNK_ROWS)
 PORTABLE = Backend(
     "portable", portable.Linear, portable.Int8Linear, portable.Depthwise, BlockedAttention, chunk_rows=cpu.CHUNK_ROWS
@@ -72,5 +73,5 @@ def choose_backend(device: torch.device, dtype: torch.dtype, *, int8: bool = Fal
     if not cpu.is_supported(dtype):
         return PORTABLE
     if not int8:
-        return ONEDNN
+        return MKL if cpu.multiplies_faster_with_mkl(dtype) else ONEDNN
     return ONEDNN_INT8 if cpu.multiplies_bytes() else replace(ONEDNN, int8=portable.Int8Linear)

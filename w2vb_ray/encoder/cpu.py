@@ -1,9 +1,11 @@
 """What multiplies and convolves on a CPU: oneDNN with weights in its own layout, as torch's inductor uses it.
 
 At 800 x 768 x 3072 in fp32 it reaches 208 GFLOP/s against 136 of torch's default (MKL) on two cores of an AMD EPYC,
-and an activation costs nothing. A row's result does not depend on the other rows, not even its last bit.
+and an activation costs nothing. A row's result does not depend on the other rows, not even its last bit. On Intel's
+CPUs MKL is faster in fp32 (docs/decisions/0007), and keeps the last bit too on one thread.
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,11 +16,13 @@ from w2vb_ray.encoder.packing import Packing
 from w2vb_ray.encoder.quantization import LARGEST, Int8Weight, row_scales
 
 CHUNK_ROWS = 512  # worked on at once where little is kept; 256 to 1024 are equally fast
+MKL_CHUNK_ROWS = 1024  # MKL packs the weights anew for each chunk
 INT8_CHUNK_ROWS = 256  # what stands between two products of bytes is floats, which must stay in the caches
 _HALF_CHANNELS = 32  # of which depthwise convolutions in half precision need a multiple
 _ZERO_POINT = 128  # oneDNN's fast products take unsigned inputs
 _ROUNDER = 1.5 * 2**23  # a float32 this large has no fraction left: adding it rounds, and the low bits are the integer
 _ACTIVATIONS = {"none": "none", "silu": "swish"}
+_CPU_INFO = Path("/proc/cpuinfo")
 _operators: Any = torch.ops.mkldnn
 _int8_operators: Any = torch.ops.onednn
 
@@ -128,6 +132,19 @@ def is_supported(dtype: torch.dtype) -> bool:
     except (RuntimeError, AttributeError):
         return False
     return True
+
+
+def multiplies_faster_with_mkl(dtype: torch.dtype) -> bool:
+    """Whether torch's own linear layers (MKL) outrun `PackedLinear` here: in float32 on Intel's CPUs.
+
+    By the maker, not by a measurement, so that all actors of a kind of machine write the same vectors.
+    """
+    if dtype != torch.float32 or not torch.backends.mkl.is_available():
+        return False
+    try:
+        return "GenuineIntel" in _CPU_INFO.read_text()
+    except OSError:
+        return False
 
 
 def multiplies_bytes() -> bool:

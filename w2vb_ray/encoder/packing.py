@@ -10,7 +10,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-# oneDNN multiplies one row by another routine than many, which adds in another order.
+# oneDNN multiplies one row, and MKL up to 15, by another routine than many, which adds in another order.
 MIN_ROWS = 16
 
 

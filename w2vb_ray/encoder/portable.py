@@ -29,7 +29,7 @@ class Linear(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """(n, num_inputs) -> (n, num_outputs)"""
         out = F.linear(rows, self._weight, self._bias)
-        return F.silu(out) if self._silu else out
+        return F.silu(out, inplace=True) if self._silu else out
 
 
 class Int8Linear(nn.Module):

@@ -8,10 +8,10 @@ from torch import Tensor
 from transformers import Wav2Vec2BertConfig
 from transformers.models.wav2vec2_bert.modeling_wav2vec2_bert import Wav2Vec2BertEncoderLayer
 
-from w2vb_ray.encoder.backends import FLEX, ONEDNN, PORTABLE, Backend
+from w2vb_ray.encoder.backends import FLEX, MKL, ONEDNN, PORTABLE, Backend
 
 HIDDEN, HEADS = 64, 4
-BACKENDS = [ONEDNN, PORTABLE, FLEX]
+BACKENDS = [ONEDNN, MKL, PORTABLE, FLEX]
 # short ones, both sides of a block of queries, of a block of FlexAttention, and of the band
 LENGTHS = [1, 8, 65, 128, 73, 2, 600, 31, 513]
 

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from tests.unit.encoder.checkpoints import load, relative_error, waveforms
 from w2vb_ray.config.sections import EncoderSection
 from w2vb_ray.encoder import cpu, cuda, portable, resolve_checkpoint
-from w2vb_ray.encoder.backends import ONEDNN, ONEDNN_INT8, choose_backend
 from w2vb_ray.encoder.quantization import LARGEST, Int8Weight, quantize, scaled, stacked
 from w2vb_ray.errors import ConfigError
 from w2vb_ray.export.write import write_weights
@@ -91,14 +90,6 @@ def test_stacked_and_scaled_weights_are_those_of_the_floats():
         one = stacked(weights)
         torch.testing.assert_close(one.dequantized() if isinstance(one, Int8Weight) else one, both)
     torch.testing.assert_close(scaled(first, 0.5).dequantized(), 0.5 * first.dequantized())
-
-
-def test_a_cpu_that_cannot_multiply_bytes_gets_floats(monkeypatch):
-    assert choose_backend(CPU, torch.float32) is ONEDNN
-    monkeypatch.setattr(cpu, "multiplies_bytes", lambda: True)
-    assert choose_backend(CPU, torch.float32, int8=True) is ONEDNN_INT8
-    monkeypatch.setattr(cpu, "multiplies_bytes", lambda: False)
-    assert choose_backend(CPU, torch.float32, int8=True).int8 is portable.Int8Linear
 
 
 @pytest.fixture(scope="module")
