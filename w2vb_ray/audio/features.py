@@ -25,7 +25,7 @@ _MEL_FLOOR = 1.192092955078125e-07
 _EPSILON = 1e-7
 _INT16_SCALE = 2.0**15
 _BLOCK_SAMPLES = 2**20
-_NUM_BANDS = 3
+_NUM_BANDS = 5
 
 
 def num_feature_frames(num_samples: int) -> int:
@@ -69,8 +69,8 @@ def filterbank(pcm: Tensor) -> Tensor:
 def filterbank_batch(waveforms: Sequence[np.ndarray], device: torch.device | str = "cpu") -> list[Tensor]:
     """`filterbank` of many utterances: each (num_samples,) int16 or float32 -> (T, 160) float32 on `device`.
 
-    Short utterances are laid end to end and share every operation, so that a clip of two seconds does not cost forty
-    operator calls; int16 crosses to the device as int16. The values do not depend on the neighbours.
+    Short utterances are laid end to end and share all operations up to the normalisation, so that a clip of two seconds
+    costs few operator calls; int16 crosses to the device as int16. The values do not depend on the neighbours.
 
     Raises:
         ValueError: fewer than 400 samples.
@@ -192,9 +192,8 @@ def _log_mel(samples: Tensor, num_hops: int) -> Tensor:
         padding.zero_()
         torch.mul(emphasised.unfold(0, len(window), HOP_SAMPLES), window, out=frames)
         frames.addcmul_(means, window, value=_PREEMPHASIS - 1)
-        squares = torch.view_as_real(torch.fft.rfft(padded)).square_()
-        power = squares[..., 0] + squares[..., 1]
-        mel = torch.cat([power[:, first:last] @ weights for first, last, weights in bands], 1)
+        squares = torch.view_as_real(torch.fft.rfft(padded)).square_().flatten(1)
+        mel = torch.cat([squares[:, first:last] @ weights for first, last, weights in bands], 1)
         log_mel[rows] = mel.clamp_(min=_MEL_FLOOR).log_()
     return log_mel
 
@@ -207,27 +206,13 @@ def _normalised(log_mel: Tensor, num_hops: Sequence[int]) -> list[Tensor]:
     (silence, a pure tone) magnifies that last bit of the mean by up to 1 / sqrt(epsilon): the reference then has noise
     of up to 6e-3 where silence is exactly 0 here.
     """
-    device = log_mel.device
-    counts = torch.tensor(num_hops, dtype=torch.float64, device=device).unsqueeze(1)
-    segments = torch.from_numpy(np.repeat(np.arange(len(num_hops)), num_hops)).to(device)
-    total = torch.zeros((len(num_hops), NUM_MEL_BINS), dtype=torch.float64, device=device)
-    squares = torch.zeros_like(total)
-    for rows in _blocks(len(log_mel), device):
-        _add_rows(total, segments[rows], log_mel[rows].double())
-    mean = (total / counts).float()
-    for rows in _blocks(len(log_mel), device):
-        log_mel[rows] -= mean[segments[rows]]
-        _add_rows(squares, segments[rows], log_mel[rows].double().square_())
-    scale = (squares / (counts - 1) + _EPSILON).rsqrt_().float()
-    for rows in _blocks(len(log_mel), device):
-        log_mel[rows] *= scale[segments[rows]]
-    return [hops[: len(hops) // 2 * 2].reshape(-1, FEATURE_SIZE) for hops in log_mel.split(list(num_hops))]
-
-
-def _add_rows(totals: Tensor, segments: Tensor, rows: Tensor) -> None:
-    """`totals[segments[i]] += rows[i]` as a matrix product: index_add_ is a loop on CPUs and unordered on GPUs."""
-    members = segments.unsqueeze(0) == torch.arange(len(totals), device=totals.device).unsqueeze(1)
-    totals += members.double() @ rows
+    features = []
+    for hops in log_mel.split(list(num_hops)):
+        hops -= hops.mean(0, dtype=torch.float64).float()
+        variance = hops.double().square_().sum(0).div_(len(hops) - 1)
+        hops *= variance.add_(_EPSILON).rsqrt_().float()
+        features.append(hops[: len(hops) // 2 * 2].reshape(-1, FEATURE_SIZE))
+    return features
 
 
 def _blocks(num_rows: int, device: torch.device) -> Iterator[slice]:
@@ -247,9 +232,10 @@ def _window(device: torch.device) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _mel_bands(device: torch.device) -> list[tuple[int, int, Tensor]]:
-    """Kaldi mel filters from 20 Hz to 8 kHz, float64, in bands: first bin of the spectrum, end, (bins, filters).
+    """Kaldi mel filters from 20 Hz to 8 kHz in bands: first column, end, (columns, filters) float64.
 
-    The filters are narrow; without the bins that are 0 for a whole band, a third of the work is left.
+    Columns are the real and the imaginary part of each bin of the spectrum. The filters are narrow; without the bins
+    that are 0 for a whole band, a fifth of the work is left.
     """
     from transformers.audio_utils import mel_filter_bank  # half a second to import, only needed once
 
@@ -268,5 +254,6 @@ def _mel_bands(device: torch.device) -> list[tuple[int, int, Tensor]]:
         for band in np.array_split(np.asarray(filters, np.float64), _NUM_BANDS, axis=1):
             bins = np.flatnonzero(band.any(axis=1))
             first, last = int(bins[0]), int(bins[-1]) + 1
-            bands.append((first, last, torch.from_numpy(band[first:last].copy()).to(device)))
+            weights = torch.from_numpy(band[first:last].repeat(2, axis=0)).to(device)
+            bands.append((2 * first, 2 * last, weights))
     return bands
