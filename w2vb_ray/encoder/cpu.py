@@ -16,7 +16,7 @@ from w2vb_ray.encoder.packing import Packing
 from w2vb_ray.encoder.quantization import LARGEST, Int8Weight, row_scales
 
 CHUNK_ROWS = 512  # worked on at once where little is kept; 256 to 1024 are equally fast
-MKL_CHUNK_ROWS = 1024  # MKL packs the weights anew for each chunk
+MKL_CHUNK_ROWS = 2048  # MKL packs the weights anew for each chunk
 INT8_CHUNK_ROWS = 256  # what stands between two products of bytes is floats, which must stay in the caches
 _HALF_CHANNELS = 32  # of which depthwise convolutions in half precision need a multiple
 _ZERO_POINT = 128  # oneDNN's fast products take unsigned inputs
