@@ -69,8 +69,8 @@ def filterbank(pcm: Tensor) -> Tensor:
 def filterbank_batch(waveforms: Sequence[np.ndarray], device: torch.device | str = "cpu") -> list[Tensor]:
     """`filterbank` of many utterances: each (num_samples,) int16 or float32 -> (T, 160) float32 on `device`.
 
-    Short utterances are laid end to end and share all operations up to the normalisation, so that a clip of two seconds
-    costs few operator calls; int16 crosses to the device as int16. The values do not depend on the neighbours.
+    Short utterances are laid end to end and share every operation, so that a clip of two seconds does not cost forty
+    operator calls; int16 crosses to the device as int16. The values do not depend on the neighbours.
 
     Raises:
         ValueError: fewer than 400 samples.
@@ -206,13 +206,16 @@ def _normalised(log_mel: Tensor, num_hops: Sequence[int]) -> list[Tensor]:
     (silence, a pure tone) magnifies that last bit of the mean by up to 1 / sqrt(epsilon): the reference then has noise
     of up to 6e-3 where silence is exactly 0 here.
     """
-    features = []
-    for hops in log_mel.split(list(num_hops)):
-        hops -= hops.mean(0, dtype=torch.float64).float()
-        variance = hops.double().square_().sum(0).div_(len(hops) - 1)
-        hops *= variance.add_(_EPSILON).rsqrt_().float()
-        features.append(hops[: len(hops) // 2 * 2].reshape(-1, FEATURE_SIZE))
-    return features
+    device = log_mel.device
+    counts = torch.tensor(num_hops, device=device).unsqueeze(1)
+    utterances = torch.arange(len(num_hops), device=device)
+    owners = utterances.repeat_interleave(counts[:, 0], output_size=len(log_mel))
+    members = (utterances.unsqueeze(1) == owners).double()  # summing with it is one product, in a fixed order
+    mean = (members @ log_mel.double() / counts).float()
+    log_mel -= mean.index_select(0, owners)
+    variance = members @ log_mel.double().square_() / (counts - 1)
+    log_mel *= (variance + _EPSILON).rsqrt_().float().index_select(0, owners)
+    return [hops[: len(hops) // 2 * 2].reshape(-1, FEATURE_SIZE) for hops in log_mel.split(list(num_hops))]
 
 
 def _blocks(num_rows: int, device: torch.device) -> Iterator[slice]:
