@@ -31,7 +31,7 @@ from w2vb_ray.embed.probe import check_conditional_put
 from w2vb_ray.embed.provenance import Provenance
 from w2vb_ray.embed.report import describe_encoders, describe_plan, report, show_closing
 from w2vb_ray.embed.rounds import Retries, Rounds
-from w2vb_ray.embed.stream import Descriptor, stream
+from w2vb_ray.embed.stream import Descriptor, leave_ray, stream
 from w2vb_ray.embed.tables import FRAMES, REJECTS, UTTERANCES, Layout, one_line, open_tables
 from w2vb_ray.embed.tally import Tally
 from w2vb_ray.embed.watch import Watchdog
@@ -91,7 +91,7 @@ class EmbedRun:
             return self._plan_and_embed(inventory)
         finally:
             if ray.is_initialized():
-                ray.shutdown()
+                leave_ray()
 
     def _known_precision(self) -> str | None:
         """None where it depends on the device, which is known when Ray has started."""

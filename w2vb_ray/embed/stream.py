@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import pyarrow as pa
+import ray
 from ray.data import Dataset
 from ray.data.exceptions import ExecutionTimeoutError
-from ray.exceptions import RayActorError, RayError, RayTaskError, UserCodeException
+from ray.exceptions import RayActorError, RayError, RaySystemError, RayTaskError, UserCodeException
 
 from w2vb_ray.embed.rounds import Rounds
 from w2vb_ray.embed.tables import first_line
@@ -47,6 +48,18 @@ class Abandonable:
 
     def after_execution_fails(self, executor: Any, error: Exception) -> None:
         """Nothing to do."""
+
+
+def leave_ray() -> None:
+    """Disconnect, maybe in the middle of a stream: threads of Ray Data that are left then find no Ray, to no harm."""
+    tell = threading.excepthook
+
+    def tell_others(args: Any) -> None:
+        if not issubclass(args.exc_type, RaySystemError):
+            tell(args)
+
+    threading.excepthook = tell_others
+    ray.shutdown()
 
 
 def is_loss(error: Exception) -> bool:

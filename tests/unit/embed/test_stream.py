@@ -1,3 +1,6 @@
+import threading
+from functools import partial
+
 import pyarrow as pa
 import pytest
 from ray.data.exceptions import ExecutionTimeoutError
@@ -7,6 +10,7 @@ from ray.exceptions import (
     NodeDiedError,
     ObjectLostError,
     OutOfMemoryError,
+    RaySystemError,
     RayTaskError,
     WorkerCrashedError,
 )
@@ -15,7 +19,7 @@ from w2vb_ray.config.embed import PlanSection
 from w2vb_ray.embed.ledger import Refusal, Standing
 from w2vb_ray.embed.plan import make_plan
 from w2vb_ray.embed.rounds import Rounds
-from w2vb_ray.embed.stream import is_loss, stream
+from w2vb_ray.embed.stream import is_loss, leave_ray, stream
 from w2vb_ray.errors import SinkError
 
 from .rows import batches, inventory, live
@@ -126,3 +130,18 @@ def test_refused_units_come_back_in_pieces():
     found, said = run(streams)
     assert found == [[0], [1], [3], [4], [5]], "an empty unit, and two of one utterance"
     assert "1 have cost two workers" in said[0]
+
+
+def test_threads_that_find_no_ray_any_more_are_silent_and_others_are_not(monkeypatch):
+    told = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.exc_type))
+    leave_ray()
+    for error in (RaySystemError("Ray has not been started yet"), ValueError("ours")):
+        thread = threading.Thread(target=partial(_raise, error))
+        thread.start()
+        thread.join()
+    assert told == [ValueError]
+
+
+def _raise(error: Exception) -> None:
+    raise error
