@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from w2vb_ray.config.sections import AudioSection, BatchingSection, EncoderSection, PoolingSection
-from w2vb_ray.encoder import Encoder, load_encoder, resolve_checkpoint
+from w2vb_ray.encoder import Encoder, load_encoder
 from w2vb_ray.encoder.artifact import KINDS
-from w2vb_ray.export.write import write_weights
 
 SECOND = 16_000
 BUDGETS = (1, 130, 700, 30_000)
@@ -47,15 +46,13 @@ def load(checkpoint: str, precision: str, max_frames: int) -> Encoder:
 
 
 @pytest.fixture(scope="module", params=["fp32", "bf16", "int8", "onnx", "onnx_int8", "openvino", "openvino_int8"])
-def encoders(request, tmp_path_factory):
+def encoders(request, exported, tmp_path_factory):
     """Precision, and an encoder for each budget, of the model itself or of an artifact."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("W2VB_RAY_CACHE", str(tmp_path_factory.mktemp("cache")))
         checkpoint, precision = "embedded", request.param
         if request.param in KINDS and request.param != "bf16":
-            folder = tmp_path_factory.mktemp("artifact")
-            write_weights(resolve_checkpoint(EncoderSection()), request.param, folder)
-            checkpoint, precision = str(folder), "auto"
+            checkpoint, precision = str(exported("embedded", request.param)), "auto"
         by_budget = {budget: load(checkpoint, precision, budget) for budget in BUDGETS}
         yield by_budget[1].precision, by_budget
 

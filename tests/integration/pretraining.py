@@ -14,8 +14,12 @@ SMALL = [
 ]  # fmt: skip
 
 
+def arguments(uri: Path | str, *overrides: str) -> list[str]:
+    return ["conf/pretrain/tiny.yaml", f"pretrain.uri={uri}", *SMALL, *overrides]
+
+
 def command(uri: Path | str, *overrides: str) -> list[str]:
-    return [sys.executable, "-m", "jobs.pretrain", "conf/pretrain/tiny.yaml", f"pretrain.uri={uri}", *SMALL, *overrides]
+    return [sys.executable, "-m", "jobs.pretrain", *arguments(uri, *overrides)]
 
 
 def pretrain(uri: Path | str, *overrides: str) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,7 @@
 """The pretrain job as a person runs it: to its end, killed and begun again, with two workers, and what it leaves."""
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -11,9 +12,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModel
 
+from jobs import pretrain as job
 from tests.integration import jobs
-from tests.integration.pretraining import checkpoints, command, log, pretrain
+from tests.integration.pretraining import arguments, checkpoints, command, log, pretrain
 from w2vb_ray import storage
+from w2vb_ray.errors import UserError
 
 LAST = "checkpoints/update-000000040"
 
@@ -95,7 +98,8 @@ def test_two_workers_are_one(whole, tmp_path):
         assert ours["contrastive_loss"] == pytest.approx(theirs["contrastive_loss"], rel=1e-4)
 
 
-def test_a_run_on_s3_is_the_one_on_files(whole, tmp_path, clean_aws, endpoint):
+@pytest.mark.usefixtures("at_root", "clean_aws")
+def test_a_run_on_s3_is_the_one_on_files(whole, endpoint, tmp_path, capsys):
     options = {"key": "testing", "secret": "testing", "endpoint_url": endpoint}
     fs = storage.filesystem("s3://runs", options)
     fs.mkdir("runs")
@@ -107,8 +111,8 @@ def test_a_run_on_s3_is_the_one_on_files(whole, tmp_path, clean_aws, endpoint):
     fs.get_file(f"{uri}/{LAST}/model.safetensors", str(tmp_path / "model.safetensors"))
     expected = load_file(whole / LAST / "model.safetensors")
     assert all(torch.equal(one, expected[key]) for key, one in load_file(tmp_path / "model.safetensors").items())
-    done = pretrain(uri, f"pretrain.storage={json.dumps(options)}")
-    assert done.stdout.startswith("nothing to do"), done.stdout + done.stderr
+    assert job.main(arguments(uri, f"pretrain.storage={json.dumps(options)}")) == 0
+    assert capsys.readouterr().out.startswith("nothing to do")
 
 
 def test_waveforms(tmp_path):
@@ -126,9 +130,7 @@ def test_waveforms(tmp_path):
         (["pretrain.seed=1"], "begun with other settings: pretrain.seed"),
         (["model.num_layers=3"], "begun with other settings: model.num_layers"),
         (["source.uri=nowhere.tsv", "pretrain.num_updates=41"], "nowhere.tsv"),
-        (["batches.audio_s=100000", "pretrain.num_updates=41"], "batches.audio_s must be at most the audio"),
         (["model.checkpoint=nowhere/at/all", "pretrain.uri={new}"], "nowhere/at/all"),
-        (["workers.num_workers=3", "cluster.num_cpus=5", "pretrain.uri={new}"], "num_workers=3 does not fit"),
         (["pretrain.uri=/proc/nowhere"], "pretrain.uri must be a place that can be written to, but /proc/nowhere"),
         (
             ["pretrain.uri=s3://none/run", "pretrain.storage={{endpoint_url: 'http://127.0.0.1:9'}}"],
@@ -137,7 +139,19 @@ def test_waveforms(tmp_path):
         (["pretrain.num_update=3"], "did you mean 'pretrain.num_updates'?"),
     ],
 )
-@pytest.mark.usefixtures("clean_aws")
+@pytest.mark.usefixtures("clean_aws", "at_root")
+def test_one_clear_error_before_ray(overrides, message, whole, tmp_path):
+    with pytest.raises(UserError, match=re.escape(message)):
+        job.main(arguments(whole, *(one.format(new=tmp_path / "new") for one in overrides)))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["batches.audio_s=100000", "pretrain.num_updates=41"], "batches.audio_s must be at most the audio"),
+        (["workers.num_workers=3", "cluster.num_cpus=5", "pretrain.uri={new}"], "num_workers=3 does not fit"),
+    ],
+)
 def test_one_clear_error(overrides, message, whole, tmp_path):
     done = pretrain(whole, *(one.format(new=tmp_path / "new") for one in overrides))
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
@@ -158,6 +172,7 @@ def test_a_second_run_waits_for_its_turn(tmp_path):
     assert not (uri / "holder.json").exists()
 
 
-def test_nothing_to_do(whole):
-    done = pretrain(whole)
-    assert (done.returncode, done.stdout) == (0, f"nothing to do: {whole}/{LAST} is after update 40\n")
+@pytest.mark.usefixtures("at_root")
+def test_nothing_to_do(whole, capsys):
+    assert job.main(arguments(whole)) == 0
+    assert capsys.readouterr().out == f"nothing to do: {whole}/{LAST} is after update 40\n"

@@ -1,22 +1,5 @@
-from pathlib import Path
-
 import pytest
 import torch
-
-from tests.unit.encoder import checkpoints
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory):
-    """Name of a variant -> folder of a tiny random checkpoint, made once."""
-    made: dict[str, Path] = {}
-
-    def get(variant):
-        if variant not in made:
-            made[variant] = checkpoints.save(tmp_path_factory.mktemp("checkpoints") / variant, variant)
-        return made[variant]
-
-    return get
 
 
 @pytest.fixture

@@ -23,18 +23,10 @@ def resolve(folder):
     return resolve_checkpoint(EncoderSection(checkpoint=str(folder)))
 
 
-@pytest.fixture(scope="module")
-def made(checkpoint, tmp_path_factory):
-    """Kind -> folder of an artifact, made once."""
-    folders = {}
-
-    def get(kind):
-        if kind not in folders:
-            folders[kind] = tmp_path_factory.mktemp(kind)
-            write_weights(resolve(checkpoint("bert")), kind, folders[kind])
-        return folders[kind]
-
-    return get
+@pytest.fixture
+def made(checkpoint, exported):
+    """Kind -> folder of an artifact."""
+    return lambda kind: exported(checkpoint("bert"), kind)
 
 
 @pytest.mark.parametrize(
