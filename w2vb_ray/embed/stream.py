@@ -7,6 +7,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -24,9 +25,11 @@ from w2vb_ray.errors import ClusterError, W2vbError
 Descriptor = dict[str, Any]
 Say = Callable[[str], None]
 
+_LEAVE_S = 10.0  # for Ray Data to stop its stages; it needs one or two, and Kubernetes kills after 30
+
 
 class StreamAbandoned(W2vbError):
-    """The stream stood still, and another one can go on."""
+    """The stream stood still, and another one can go on; or nobody wants more of it."""
 
 
 _abandoned = threading.Event()  # of the module, because Ray makes the callbacks itself, from their class
@@ -98,13 +101,14 @@ def stream(
         _abandoned.clear()
         loss: Exception | None = None
         try:
-            for descriptor in descriptors(build(units)):
-                if descriptor is not None:
-                    rounds.came_out(descriptor["units"])
-                rounds.check(watchdog.look())
-                if watchdog.is_starved():
-                    _abandoned.set()
-                yield descriptor
+            with closing(descriptors(build(units))) as found:
+                for descriptor in found:
+                    if descriptor is not None:
+                        rounds.came_out(descriptor["units"])
+                    rounds.check(watchdog.look())
+                    if watchdog.is_starved():
+                        _abandoned.set()
+                    yield descriptor
         except (RayError, ExecutionTimeoutError, StreamAbandoned) as err:
             if not is_loss(err):
                 if (told := watchdog.look(now=True).error) is not None:
@@ -120,8 +124,8 @@ def stream(
 def descriptors(dataset: Dataset, tick_s: float = 0.5) -> Generator[Descriptor | None]:
     """Rows of a dataset as they stream out, and None whenever `tick_s` pass without one.
 
-    The dataset runs in its own thread; an exception in it is raised here. Whoever stops before the end leaves that
-    thread behind, until the process ends.
+    The dataset runs in its own thread; an exception in it is raised here. Whoever closes this before the end waits for
+    that thread: if it asked Ray for something after `ray.shutdown`, Ray would end the process, with its own exit code.
     """
     results: queue.Queue[dict[str, Any] | _End] = queue.Queue()
 
@@ -135,7 +139,8 @@ def descriptors(dataset: Dataset, tick_s: float = 0.5) -> Generator[Descriptor |
             error = err
         results.put(_End(error))
 
-    threading.Thread(target=consume, name="descriptors", daemon=True).start()
+    consumer = threading.Thread(target=consume, name="descriptors", daemon=True)
+    consumer.start()
     try:
         while True:
             try:
@@ -149,6 +154,8 @@ def descriptors(dataset: Dataset, tick_s: float = 0.5) -> Generator[Descriptor |
                 return
             yield item
     except GeneratorExit:
-        # It finds Ray gone under it, which is how this run wants it, and would print a page about that.
+        # Ray Data would print a page about being stopped, which is how this run wants it.
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        _abandoned.set()
+        consumer.join(_LEAVE_S)
         raise

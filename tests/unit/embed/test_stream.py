@@ -1,4 +1,5 @@
 import threading
+import time
 from functools import partial
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from w2vb_ray.config.embed import PlanSection
 from w2vb_ray.embed.ledger import Refusal, Standing
 from w2vb_ray.embed.plan import make_plan
 from w2vb_ray.embed.rounds import Rounds
-from w2vb_ray.embed.stream import is_loss, leave_ray, stream
+from w2vb_ray.embed.stream import Abandonable, is_loss, leave_ray, stream
 from w2vb_ray.errors import SinkError
 
 from .rows import batches, inventory, live
@@ -83,17 +84,38 @@ class Streams:
         self.num_shrunk += 1
 
 
-def run(streams):
+def start(streams, say):
     rows = [{"id": f"u{index}", "duration": 1.0} for index in range(6)]
     plan = make_plan(batches(inventory(rows)), live(), PlanSection(unit_utterances=2))
+    return stream(Rounds(plan), streams, streams, say)
+
+
+def run(streams):
     said = []
-    found = [d["units"] for d in stream(Rounds(plan), streams, streams, said.append) if d is not None]
+    found = [d["units"] for d in start(streams, said.append) if d is not None]
     return found, said
 
 
 def test_a_stream_that_ends_is_all():
     streams = Streams((3, None))
     assert run(streams) == ([[0], [1], [2]], [])
+
+
+class Endless(Streams):
+    """Lets one unit out, and then only looks whether it shall end, as Ray Data does."""
+
+    def iter_batches(self, **_):
+        yield pa.table({"units": [[0]]})
+        while True:
+            Abandonable().on_execution_step(None)
+            time.sleep(0.01)
+
+
+def test_a_stream_that_is_closed_leaves_no_thread_that_would_ask_for_ray():
+    descriptors = start(Endless(), print)
+    assert next(descriptors)["units"] == [0]
+    descriptors.close()
+    assert "descriptors" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_a_stream_that_breaks_is_followed_by_another_for_what_is_left():
