@@ -79,9 +79,10 @@ def test_print_config_shows_what_loads_as_the_same_config(evaluate, tmp_path):
     ],
 )
 @pytest.mark.usefixtures("at_root")
-def test_a_mistake_has_one_message(override, message):
+def test_a_mistake_has_one_message(override, message, capsys):
     with pytest.raises(UserError, match=f"^{re.escape(message)}"):
         job.main([CONF, override])
+    assert capsys.readouterr().out == ""
 
 
 def test_a_folder_without_safetensors_is_exit_2(evaluate, tmp_path):
@@ -247,3 +248,9 @@ def test_what_the_source_has_no_data_for_is_left_out(evaluate, tmp_path):
 def test_a_mistake_in_what_is_measured(overrides, message):
     with pytest.raises(UserError, match=re.escape(message)):
         job.main([RETRIEVAL, *overrides])
+
+
+def test_a_mistake_in_what_is_measured_is_exit_2(evaluate):
+    done = evaluate(RETRIEVAL, "retrieval.item_column=nothing")
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    assert "retrieval.item_column must name columns" in done.stderr

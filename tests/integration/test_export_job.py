@@ -90,3 +90,9 @@ def test_one_clear_error(overrides, message, artifact, tmp_path):
     places = {"artifact": artifact, "tmp": tmp_path / "new"}
     with pytest.raises(UserError, match=re.escape(message)):
         job.main([CONF, *SMALL, *(one.format(**places) for one in overrides)])
+
+
+def test_a_mistake_is_exit_2(artifact):
+    done = export(f"export.uri={artifact}")
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    assert "export.uri must be an empty place" in done.stderr
