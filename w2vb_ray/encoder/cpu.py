@@ -2,7 +2,7 @@
 
 At 800 x 768 x 3072 in fp32 it reaches 208 GFLOP/s against 136 of torch's default (MKL) on two cores of an AMD EPYC,
 and an activation costs nothing. A row's result does not depend on the other rows, not even its last bit. On Intel's
-CPUs MKL is faster in fp32 (docs/decisions/0007), and keeps the last bit too on one thread.
+CPUs MKL with weights in a layout of its own is faster in fp32 (docs/decisions/0007), and keeps the last bit too.
 """
 
 from pathlib import Path
@@ -16,7 +16,6 @@ from w2vb_ray.encoder.packing import Packing
 from w2vb_ray.encoder.quantization import LARGEST, Int8Weight, row_scales
 
 CHUNK_ROWS = 512  # worked on at once where little is kept; 256 to 1024 are equally fast
-MKL_CHUNK_ROWS = 2048  # MKL packs the weights anew for each chunk
 INT8_CHUNK_ROWS = 256  # what stands between two products of bytes is floats, which must stay in the caches
 _HALF_CHANNELS = 32  # of which depthwise convolutions in half precision need a multiple
 _ZERO_POINT = 128  # oneDNN's fast products take unsigned inputs
@@ -24,6 +23,7 @@ _ROUNDER = 1.5 * 2**23  # a float32 this large has no fraction left: adding it r
 _ACTIVATIONS = {"none": "none", "silu": "swish"}
 _CPU_INFO = Path("/proc/cpuinfo")
 _operators: Any = torch.ops.mkldnn
+_mkl_operators: Any = torch.ops.mkl
 _int8_operators: Any = torch.ops.onednn
 
 
@@ -48,6 +48,34 @@ class PackedLinear(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """(n, num_inputs) -> (n, num_outputs)"""
         return _operators._linear_pointwise(rows, self._weight, self._bias, self._activation, [], "")
+
+
+class PackedMklLinear(nn.Module):
+    """The same in float32 by MKL: `F.linear` has it lay the weights out anew in each call.
+
+    Args:
+        weight: (num_outputs, num_inputs); copied into MKL's layout.
+        bias: (num_outputs,) or None.
+        activation: `none` or `silu`.
+    """
+
+    _weight: Tensor
+    _shape: Tensor
+    _bias: Tensor | None
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str) -> None:
+        super().__init__()
+        packed = _mkl_operators._mkl_reorder_linear_weight(weight.detach().contiguous(), CHUNK_ROWS)
+        self.register_buffer("_weight", packed)
+        # The operator wants the original for its shape alone where the number of rows is the one that it is told.
+        self.register_buffer("_shape", weight.new_zeros(1).expand(weight.shape))
+        self.register_buffer("_bias", None if bias is None else bias.detach().clone())
+        self._silu = activation == "silu"
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(n, num_inputs) -> (n, num_outputs)"""
+        out = _mkl_operators._mkl_linear(rows, self._weight, self._shape, self._bias, len(rows))
+        return F.silu(out, inplace=True) if self._silu else out
 
 
 class PackedInt8Linear(nn.Module):
@@ -135,15 +163,27 @@ def is_supported(dtype: torch.dtype) -> bool:
 
 
 def multiplies_faster_with_mkl(dtype: torch.dtype) -> bool:
-    """Whether torch's own linear layers (MKL) outrun `PackedLinear` here: in float32 on Intel's CPUs.
+    """Whether `PackedMklLinear` outruns `PackedLinear` here: in float32 on Intel's CPUs, where this torch lets it.
 
     By the maker, not by a measurement, so that all actors of a kind of machine write the same vectors.
     """
     if dtype != torch.float32 or not torch.backends.mkl.is_available():
         return False
     try:
-        return "GenuineIntel" in _CPU_INFO.read_text()
+        return "GenuineIntel" in _CPU_INFO.read_text() and _mkl_keeps_layout()
     except OSError:
+        return False
+
+
+def _mkl_keeps_layout() -> bool:
+    """Whether weights that MKL laid out once serve any number of rows: true of the MKL in every torch so far, but MKL's
+    manual does not promise it."""
+    weight, rows = torch.eye(256).roll(1, 0), torch.rand(2 * CHUNK_ROWS, 256)
+    try:
+        with torch.inference_mode():
+            linear = PackedMklLinear(weight, None, "none")
+            return all(torch.equal(linear(rows[:n]), rows[:n].roll(1, 1)) for n in (1, 17, CHUNK_ROWS, 2 * CHUNK_ROWS))
+    except (RuntimeError, AttributeError):
         return False
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from w2vb_ray.encoder import cpu, portable
 from w2vb_ray.encoder.backends import MKL, ONEDNN, ONEDNN_INT8, choose_backend
@@ -23,7 +24,10 @@ def maker(monkeypatch, tmp_path):
     return say
 
 
-@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="a torch without MKL")
+needs_mkl = pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="a torch without MKL")
+
+
+@needs_mkl
 def test_mkl_multiplies_floats_on_the_cpus_of_its_maker(maker):
     maker("GenuineIntel")
     assert choose_backend(CPU, torch.float32) is MKL
@@ -31,6 +35,27 @@ def test_mkl_multiplies_floats_on_the_cpus_of_its_maker(maker):
     for name in ("AuthenticAMD", None):
         maker(name)
         assert choose_backend(CPU, torch.float32) is ONEDNN
+
+
+@needs_mkl
+def test_an_mkl_whose_layout_serves_one_number_of_rows_is_not_used(maker, monkeypatch):
+    class Strict(cpu.PackedMklLinear):
+        def forward(self, rows):
+            return super().forward(rows) if len(rows) == cpu.CHUNK_ROWS else torch.zeros(len(rows), len(self._shape))
+
+    maker("GenuineIntel")
+    monkeypatch.setattr(cpu, "PackedMklLinear", Strict)
+    assert choose_backend(CPU, torch.float32) is ONEDNN
+
+
+@needs_mkl
+@pytest.mark.parametrize(("num_inputs", "num_outputs"), [(160, 768), (768, 3072), (3072, 768), (1024, 4096), (17, 33)])
+def test_what_mkl_laid_out_once_serves_any_number_of_rows(num_inputs, num_outputs):
+    weight, bias, rows = torch.randn(num_outputs, num_inputs), torch.randn(num_outputs), torch.randn(1100, num_inputs)
+    linear = MKL.linear(weight, bias, "none")
+    expected = F.linear(rows, weight, bias)
+    for num_rows in (1, 2, 15, 16, 31, 100, 511, 512, 513, 1023, 1100):
+        torch.testing.assert_close(linear(rows[:num_rows]), expected[:num_rows], rtol=1e-4, atol=1e-3)
 
 
 def test_a_cpu_that_cannot_multiply_bytes_gets_floats(monkeypatch):
