@@ -1,6 +1,6 @@
 """What encodes: transformers as it is, and the packed forward. One engine holds one model; variants share it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -124,15 +124,16 @@ class OurEngine:
     """A forward of this package.
 
     Args:
-        forward: takes micro-batches without padding.
+        make: -> what takes micro-batches without padding.
         device: where it is.
         waveforms: make the features too, on the device.
     """
 
     padded = False
 
-    def __init__(self, forward: Forward, device: torch.device, *, waveforms: bool = False) -> None:
-        self._forward, self._device, self._waveforms = forward, device, waveforms
+    def __init__(self, make: Callable[[], Forward], device: torch.device, *, waveforms: bool = False) -> None:
+        self._make, self._device, self._waveforms = make, device, waveforms
+        self._forward = make()
 
     def load(self, path: Path) -> list[Any]:
         """See `Engine`."""
@@ -156,15 +157,22 @@ class OurEngine:
                 into.add(batch, torch.stack([one.float().mean(0) for one in frames]), frames)
 
     def set_threads(self, count: int) -> None:
-        """See `Engine`."""
-        torch.set_num_threads(count)
+        """See `Engine`; weights may be laid out for a number of threads, so they are laid out anew."""
+        if count != torch.get_num_threads():
+            del self._forward
+            torch.set_num_threads(count)
+            self._forward = self._make()
 
 
 def make_packed(size: Size, num_layers: int, precision: str, device: torch.device, *, waveforms: bool) -> OurEngine:
     """The packed forward of a model that is made here."""
     dtype = _DTYPES[precision]
-    model = make_model(size, num_layers).to(device, dtype)
-    return OurEngine(PackedForward(model, [num_layers], choose_backend(device, dtype)), device, waveforms=waveforms)
+
+    def make() -> Forward:
+        model = make_model(size, num_layers).to(device, dtype)
+        return PackedForward(model, [num_layers], choose_backend(device, dtype))
+
+    return OurEngine(make, device, waveforms=waveforms)
 
 
 def make_loaded(folder: Path, device: torch.device) -> OurEngine:
@@ -173,7 +181,7 @@ def make_loaded(folder: Path, device: torch.device) -> OurEngine:
     checkpoint = resolve_checkpoint(section)
     precision = resolve_precision("auto", checkpoint, device.type)
     frontend = make_frontend(checkpoint, device)
-    return OurEngine(make_forward(checkpoint, [checkpoint.num_layers], frontend, precision, device), device)
+    return OurEngine(lambda: make_forward(checkpoint, [checkpoint.num_layers], frontend, precision, device), device)
 
 
 def transformers_batches(variant: str, lengths: Sequence[int], device: str) -> list[list[int]]:

@@ -53,6 +53,8 @@ class PackedLinear(nn.Module):
 class PackedMklLinear(nn.Module):
     """The same in float32 by MKL: `F.linear` has it lay the weights out anew in each call.
 
+    What one thread laid out is multiplied by one thread for ever: torch's threads are to be set before.
+
     Args:
         weight: (num_outputs, num_inputs); copied into MKL's layout.
         bias: (num_outputs,) or None.
