@@ -14,19 +14,23 @@ class Killer(ThreadingHTTPServer):
 
     Args:
         file: what it would serve.
-        lives: GETs that are killed; those after them are answered.
+        lives: processes that are killed; those after them are answered.
     """
 
     def __init__(self, file: Path, lives: int) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.body = file.read_bytes()
         self.lives = lives
-        self.num_killed = 0
+        self.killed: set[psutil.Process] = set()  # one that dies may have asked twice
         self.lock = threading.Lock()
 
     @property
     def uri(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/deadly.ogg"
+
+    @property
+    def num_killed(self) -> int:
+        return len(self.killed)
 
     def handle_error(self, *_: object) -> None:
         """The client is gone, as intended."""
@@ -41,8 +45,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         with self.server.lock:
             if self.server.num_killed < self.server.lives:
-                self.server.num_killed += 1
-                _owner(self.client_address[1]).kill()
+                owner = _owner(self.client_address[1])
+                owner.kill()
+                self.server.killed.add(owner)
                 return
         self._answer(self.server.body)
 
