@@ -178,8 +178,8 @@ def multiplies_faster_with_mkl(dtype: torch.dtype) -> bool:
 
 
 def _mkl_keeps_layout() -> bool:
-    """Whether weights that MKL laid out once serve any number of rows: true of the MKL in every torch so far, but MKL's
-    manual does not promise it."""
+    """Whether weights that MKL laid out once serve any number of rows: those of torch 2.13's MKL do, but MKL's manual
+    does not promise it."""
     weight, rows = torch.eye(256).roll(1, 0), torch.rand(2 * CHUNK_ROWS, 256)
     try:
         with torch.inference_mode():
