@@ -26,6 +26,8 @@ _EPSILON = 1e-7
 _INT16_SCALE = 2.0**15
 _BLOCK_SAMPLES = 2**20
 _NUM_BANDS = 5
+_GROUP_HOPS = 1_000  # of utterances laid end to end: more of them fill whole blocks, and cost more to normalise
+_MIN_MEL_ROWS = 16  # of a product: with fewer, MKL gives a row other bits than among many
 
 
 def num_feature_frames(num_samples: int) -> int:
@@ -63,7 +65,7 @@ def filterbank(pcm: Tensor) -> Tensor:
         raise ValueError(f"a waveform must have shape (num_samples,), but has {tuple(pcm.shape)}")
     num_hops = _num_hops(len(pcm))
     samples = torch.nn.functional.pad(pcm, (0, max(0, _needed_samples(num_hops) - len(pcm))))
-    return _normalised(_log_mel(samples, num_hops), [num_hops])[0]
+    return _normalised(_LogMelSpectrogram(num_hops, pcm.device)(samples, num_hops), [num_hops])[0]
 
 
 def filterbank_batch(waveforms: Sequence[np.ndarray], device: torch.device | str = "cpu") -> list[Tensor]:
@@ -75,9 +77,11 @@ def filterbank_batch(waveforms: Sequence[np.ndarray], device: torch.device | str
     Raises:
         ValueError: fewer than 400 samples.
     """
+    num_hops = [_num_hops(len(waveform)) for waveform in waveforms]
+    spectrogram = _LogMelSpectrogram(sum(num_hops), torch.device(device))
     features: list[Tensor] = []
-    for group in _groups([_num_hops(len(waveform)) for waveform in waveforms], _block_hops(torch.device(device))):
-        features += _filterbank_group([waveforms[index] for index in group], torch.device(device))
+    for group in _groups(num_hops, max(_GROUP_HOPS, _block_hops(torch.device(device)))):
+        features += _filterbank_group([waveforms[index] for index in group], spectrogram)
     return features
 
 
@@ -90,7 +94,7 @@ def log_mel(waveform: np.ndarray) -> np.ndarray:
     num_hops = _num_hops(len(waveform))
     samples = np.zeros(max(len(waveform), _needed_samples(num_hops)), np.float32)
     samples[: len(waveform)] = as_float(waveform)
-    return _log_mel(torch.from_numpy(samples), num_hops).numpy()
+    return _LogMelSpectrogram(num_hops, torch.device("cpu"))(torch.from_numpy(samples), num_hops).numpy()
 
 
 def standardise_waveform(waveform: np.ndarray) -> np.ndarray:
@@ -132,7 +136,7 @@ def _needed_samples(num_hops: int) -> int:
 
 def _block_hops(device: torch.device) -> int:
     """10 ms frames worked on at once: on a CPU the float64 temporaries should stay in the caches (measured)."""
-    return 500 if device.type == "cpu" else 60_000
+    return 250 if device.type == "cpu" else 60_000
 
 
 def _groups(num_hops: Sequence[int], limit: int) -> Iterator[list[int]]:
@@ -149,7 +153,7 @@ def _groups(num_hops: Sequence[int], limit: int) -> Iterator[list[int]]:
         yield group
 
 
-def _filterbank_group(waveforms: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
+def _filterbank_group(waveforms: Sequence[np.ndarray], spectrogram: "_LogMelSpectrogram") -> list[Tensor]:
     """Lays utterances end to end, each starting on the 10 ms grid, so that one strided view holds all their frames.
 
     Frames that straddle two utterances (two or three per utterance) are computed and thrown away.
@@ -164,38 +168,62 @@ def _filterbank_group(waveforms: Sequence[np.ndarray], device: torch.device) -> 
     for first, waveform in zip(first_hops, waveforms, strict=False):
         start = int(first) * HOP_SAMPLES
         buffer[start : start + len(waveform)] = waveform if same else as_float(waveform)
-    log_mel = _log_mel(torch.from_numpy(buffer).to(device), int(first_hops[-2]) + num_hops[-1])
+    hops = spectrogram(torch.from_numpy(buffer).to(spectrogram.device), int(first_hops[-2]) + num_hops[-1])
     if len(waveforms) > 1:
         rows = np.concatenate([np.arange(first, first + n) for first, n in zip(first_hops, num_hops, strict=False)])
-        log_mel = log_mel[torch.from_numpy(rows).to(device)]
-    return _normalised(log_mel, num_hops)
+        hops = hops[torch.from_numpy(rows).to(spectrogram.device)]
+    return _normalised(hops, num_hops)
 
 
-def _log_mel(samples: Tensor, num_hops: int) -> Tensor:
-    """First `num_hops` 10 ms frames of (num_samples,) -> (num_hops, 80) float32 natural logarithms.
+class _LogMelSpectrogram:
+    """Natural logarithms of mel energies, block by block in buffers that stay: new memory costs as much as the work.
 
-    float64 keeps silence, near-silence and quiet bands beside loud ones equal to the reference, whose spectrum is
-    float64 too. What is linear is done once per sample instead of once per frame: with pre-emphasised samples p, a
-    frame less its mean m and then pre-emphasised is p - (1 - 0.97) m, except at its first sample, where the window
-    is 0. Frames therefore start at their second sample; that shifts phases, and only powers are used.
+    float64 as far as the spectrum keeps silence, near-silence and quiet bands beside loud ones equal to the reference,
+    which goes on from a spectrum rounded to complex64; so sums of float32 powers lose nothing. What is linear is done
+    once per sample instead of once per frame: with pre-emphasised samples p, a frame less its mean m and then
+    pre-emphasised is p - (1 - 0.97) m, except at its first sample, where the window is 0. Frames therefore start at
+    their second sample; that shifts phases, and only powers are used.
+
+    Args:
+        num_hops: 10 ms frames that are worked on at once at most, if they are fewer than a block.
+        device: of the samples and the result.
     """
-    window, bands = _window(samples.device), _mel_bands(samples.device)
-    log_mel = torch.empty((num_hops, NUM_MEL_BINS), dtype=torch.float32, device=samples.device)
-    for rows in _blocks(num_hops, samples.device):
-        part = samples[rows.start * HOP_SAMPLES : (rows.stop - 1) * HOP_SAMPLES + WINDOW_SAMPLES].double()
-        if samples.is_floating_point():
-            part *= _INT16_SCALE  # Kaldi works on the int16 scale
-        means = part.unfold(0, WINDOW_SAMPLES, HOP_SAMPLES).mean(1, keepdim=True)
-        emphasised = torch.add(part[1:], part[:-1], alpha=-_PREEMPHASIS)
-        padded = part.new_empty(len(means), _FFT_LENGTH)
-        frames, padding = padded.tensor_split([len(window)], 1)
-        padding.zero_()
-        torch.mul(emphasised.unfold(0, len(window), HOP_SAMPLES), window, out=frames)
-        frames.addcmul_(means, window, value=_PREEMPHASIS - 1)
-        squares = torch.view_as_real(torch.fft.rfft(padded)).square_().flatten(1)
-        mel = torch.cat([squares[:, first:last] @ weights for first, last, weights in bands], 1)
-        log_mel[rows] = mel.clamp_(min=_MEL_FLOOR).log_()
-    return log_mel
+
+    def __init__(self, num_hops: int, device: torch.device) -> None:
+        self.device = device
+        self._window, self._bands = _window(device), _mel_bands(device)
+        self._num_rows = max(_MIN_MEL_ROWS, min(num_hops, _block_hops(device)))
+        self._samples = torch.empty(_needed_samples(self._num_rows), dtype=torch.float64, device=device)
+        self._emphasised = torch.empty_like(self._samples[1:])
+        self._padded = self._samples.new_zeros((self._num_rows, _FFT_LENGTH))
+        self._powers = torch.zeros((self._num_rows, _FFT_LENGTH + 2), device=device)
+        self._mel = torch.empty((self._num_rows, NUM_MEL_BINS), device=device)
+
+    def __call__(self, samples: Tensor, num_hops: int) -> Tensor:
+        """First `num_hops` 10 ms frames of (num_samples,) -> (num_hops, 80) float32."""
+        log_mel = torch.empty((num_hops, NUM_MEL_BINS), device=self.device)
+        for start in range(0, num_hops, self._num_rows):
+            rows = log_mel[start : start + self._num_rows]
+            part = samples[start * HOP_SAMPLES :][: _needed_samples(len(rows))]
+            torch.clamp(self._mel_energies(part, len(rows)), min=_MEL_FLOOR, out=rows).log_()
+        return log_mel
+
+    def _mel_energies(self, pcm: Tensor, num_hops: int) -> Tensor:
+        samples = self._samples[: len(pcm)].copy_(pcm)
+        if pcm.is_floating_point():
+            samples *= _INT16_SCALE  # Kaldi works on the int16 scale
+        means = samples.unfold(0, WINDOW_SAMPLES, HOP_SAMPLES).mean(1, keepdim=True)
+        emphasised = self._emphasised[: len(samples) - 1]
+        torch.add(samples[1:], samples[:-1], alpha=-_PREEMPHASIS, out=emphasised)
+        padded, powers = self._padded[:num_hops], self._powers[:num_hops]
+        frames = padded[:, : len(self._window)]
+        torch.mul(emphasised.unfold(0, len(self._window), HOP_SAMPLES), self._window, out=frames)
+        frames.addcmul_(means, self._window, value=_PREEMPHASIS - 1)
+        powers.copy_(torch.view_as_real(torch.fft.rfft(padded)).flatten(1)).square_()
+        multiplied = self._powers[: max(num_hops, _MIN_MEL_ROWS)]
+        for (first, last, weights), mel in zip(self._bands, self._mel.tensor_split(_NUM_BANDS, 1), strict=True):
+            torch.mm(multiplied[:, first:last], weights, out=mel[: len(multiplied)])
+        return self._mel[:num_hops]
 
 
 def _normalised(log_mel: Tensor, num_hops: Sequence[int]) -> list[Tensor]:
@@ -216,11 +244,6 @@ def _normalised(log_mel: Tensor, num_hops: Sequence[int]) -> list[Tensor]:
     variance = members @ log_mel.double().square_() / (counts - 1)
     log_mel *= (variance + _EPSILON).rsqrt_().float().index_select(0, owners)
     return [hops[: len(hops) // 2 * 2].reshape(-1, FEATURE_SIZE) for hops in log_mel.split(list(num_hops))]
-
-
-def _blocks(num_rows: int, device: torch.device) -> Iterator[slice]:
-    block = _block_hops(device)
-    return (slice(start, min(start + block, num_rows)) for start in range(0, num_rows, block))
 
 
 @lru_cache(maxsize=8)
@@ -257,6 +280,6 @@ def _mel_bands(device: torch.device) -> list[tuple[int, int, Tensor]]:
         for band in np.array_split(np.asarray(filters, np.float64), _NUM_BANDS, axis=1):
             bins = np.flatnonzero(band.any(axis=1))
             first, last = int(bins[0]), int(bins[-1]) + 1
-            weights = torch.from_numpy(band[first:last].repeat(2, axis=0)).to(device)
+            weights = torch.from_numpy(band[first:last].repeat(2, axis=0)).float().to(device)
             bands.append((2 * first, 2 * last, weights))
     return bands

@@ -64,6 +64,19 @@ def test_batch_is_each_alone_whatever_the_types_and_lengths():
         torch.testing.assert_close(together, features.filterbank(torch.from_numpy(waveform)), rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("num_hops", [2, 3, 15, 16, 17, 249, 250, 251, 265, 500])
+def test_a_frame_has_the_same_bits_among_few_and_many(num_hops):
+    samples = noise(100_000)
+    alone = features.log_mel(samples[: features.WINDOW_SAMPLES + (num_hops - 1) * features.HOP_SAMPLES])
+    assert np.array_equal(alone, features.log_mel(samples)[:num_hops])
+
+
+def test_a_quiet_band_beside_a_loud_tone_is_that_of_transformers():
+    seconds = np.arange(48_000) / 16_000
+    tone = 0.45 * np.sin(2 * np.pi * 200 * seconds) * (1 + 0.5 * np.sin(2 * np.pi * 3 * seconds))
+    assert error((tone + noise(48_000, 1e-7)).astype(np.float32)) < 1e-4
+
+
 def test_batch_takes_read_only_buffers_and_leaves_the_input_alone():
     pcm = np.frombuffer((noise(4_000) * 9_000).astype(np.int16).tobytes(), np.int16)
     assert torch.equal(features.filterbank_batch([pcm])[0], features.filterbank(torch.from_numpy(pcm.copy())))
