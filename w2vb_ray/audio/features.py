@@ -170,8 +170,7 @@ def _filterbank_group(waveforms: Sequence[np.ndarray], spectrogram: "_LogMelSpec
         buffer[start : start + len(waveform)] = waveform if same else as_float(waveform)
     hops = spectrogram(torch.from_numpy(buffer).to(spectrogram.device), int(first_hops[-2]) + num_hops[-1])
     if len(waveforms) > 1:
-        rows = np.concatenate([np.arange(first, first + n) for first, n in zip(first_hops, num_hops, strict=False)])
-        hops = hops[torch.from_numpy(rows).to(spectrogram.device)]
+        hops = torch.cat([hops[first : first + n] for first, n in zip(first_hops, num_hops, strict=False)])
     return _normalised(hops, num_hops)
 
 
