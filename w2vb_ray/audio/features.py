@@ -80,7 +80,7 @@ def filterbank_batch(waveforms: Sequence[np.ndarray], device: torch.device | str
     num_hops = [_num_hops(len(waveform)) for waveform in waveforms]
     spectrogram = _LogMelSpectrogram(sum(num_hops), torch.device(device))
     features: list[Tensor] = []
-    for group in _groups(num_hops, max(_GROUP_HOPS, _block_hops(torch.device(device)))):
+    for group in _groups(num_hops, max(_GROUP_HOPS, _block_hops(spectrogram.device))):
         features += _filterbank_group([waveforms[index] for index in group], spectrogram)
     return features
 
@@ -153,27 +153,6 @@ def _groups(num_hops: Sequence[int], limit: int) -> Iterator[list[int]]:
         yield group
 
 
-def _filterbank_group(waveforms: Sequence[np.ndarray], spectrogram: "_LogMelSpectrogram") -> list[Tensor]:
-    """Lays utterances end to end, each starting on the 10 ms grid, so that one strided view holds all their frames.
-
-    Frames that straddle two utterances (two or three per utterance) are computed and thrown away.
-    """
-    num_hops = [_num_hops(len(waveform)) for waveform in waveforms]
-    strides = [
-        -(-max(len(w), _needed_samples(hops)) // HOP_SAMPLES) for w, hops in zip(waveforms, num_hops, strict=True)
-    ]
-    first_hops = np.cumsum([0, *strides])
-    same = all(waveform.dtype == np.int16 for waveform in waveforms)
-    buffer = np.zeros(int(first_hops[-1]) * HOP_SAMPLES, np.int16 if same else np.float32)
-    for first, waveform in zip(first_hops, waveforms, strict=False):
-        start = int(first) * HOP_SAMPLES
-        buffer[start : start + len(waveform)] = waveform if same else as_float(waveform)
-    hops = spectrogram(torch.from_numpy(buffer).to(spectrogram.device), int(first_hops[-2]) + num_hops[-1])
-    if len(waveforms) > 1:
-        hops = torch.cat([hops[first : first + n] for first, n in zip(first_hops, num_hops, strict=False)])
-    return _normalised(hops, num_hops)
-
-
 class _LogMelSpectrogram:
     """Natural logarithms of mel energies, block by block in buffers that stay: new memory costs as much as the work.
 
@@ -184,7 +163,7 @@ class _LogMelSpectrogram:
     their second sample; that shifts phases, and only powers are used.
 
     Args:
-        num_hops: 10 ms frames that are worked on at once at most, if they are fewer than a block.
+        num_hops: 10 ms frames that are expected; fewer than a block get smaller buffers.
         device: of the samples and the result.
     """
 
@@ -219,10 +198,31 @@ class _LogMelSpectrogram:
         torch.mul(emphasised.unfold(0, len(self._window), HOP_SAMPLES), self._window, out=frames)
         frames.addcmul_(means, self._window, value=_PREEMPHASIS - 1)
         powers.copy_(torch.view_as_real(torch.fft.rfft(padded)).flatten(1)).square_()
-        multiplied = self._powers[: max(num_hops, _MIN_MEL_ROWS)]
+        multiplied = self._powers[: max(num_hops, _MIN_MEL_ROWS)]  # rows of an earlier block fill it up
         for (first, last, weights), mel in zip(self._bands, self._mel.tensor_split(_NUM_BANDS, 1), strict=True):
             torch.mm(multiplied[:, first:last], weights, out=mel[: len(multiplied)])
         return self._mel[:num_hops]
+
+
+def _filterbank_group(waveforms: Sequence[np.ndarray], spectrogram: _LogMelSpectrogram) -> list[Tensor]:
+    """Lays utterances end to end, each starting on the 10 ms grid, so that one strided view holds all their frames.
+
+    Frames that straddle two utterances (two or three per utterance) are computed and thrown away.
+    """
+    num_hops = [_num_hops(len(waveform)) for waveform in waveforms]
+    strides = [
+        -(-max(len(w), _needed_samples(hops)) // HOP_SAMPLES) for w, hops in zip(waveforms, num_hops, strict=True)
+    ]
+    first_hops = np.cumsum([0, *strides])
+    same = all(waveform.dtype == np.int16 for waveform in waveforms)
+    buffer = np.zeros(int(first_hops[-1]) * HOP_SAMPLES, np.int16 if same else np.float32)
+    for first, waveform in zip(first_hops, waveforms, strict=False):
+        start = int(first) * HOP_SAMPLES
+        buffer[start : start + len(waveform)] = waveform if same else as_float(waveform)
+    hops = spectrogram(torch.from_numpy(buffer).to(spectrogram.device), int(first_hops[-2]) + num_hops[-1])
+    if len(waveforms) > 1:
+        hops = torch.cat([hops[first : first + n] for first, n in zip(first_hops, num_hops, strict=False)])
+    return _normalised(hops, num_hops)
 
 
 def _normalised(log_mel: Tensor, num_hops: Sequence[int]) -> list[Tensor]:
