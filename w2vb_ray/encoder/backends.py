@@ -50,7 +50,7 @@ class Backend:
 ONEDNN = Backend(
     "onednn", cpu.PackedLinear, cpu.PackedInt8Linear, cpu.PackedDepthwise, BlockedAttention, chunk_rows=cpu.CHUNK_ROWS
 )
-MKL = replace(ONEDNN, name="mkl", floats=cpu.PackedMklLinear)
+MKL = replace(ONEDNN, name="mkl", floats=cpu.PackedMklLinear, chunk_rows=cpu.MKL_CHUNK_ROWS)
 ONEDNN_INT8 = replace(ONEDNN, name="onednn-int8", chunk_rows=cpu.INT8_CHUNK_ROWS)
 PORTABLE = Backend(
     "portable", portable.Linear, portable.Int8Linear, portable.Depthwise, BlockedAttention, chunk_rows=cpu.CHUNK_ROWS

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from w2vb_ray.encoder.packing import Packing
 from w2vb_ray.encoder.quantization import LARGEST, Int8Weight, row_scales
 
-CHUNK_ROWS = 512  # worked on at once where little is kept; 256 to 1024 are equally fast
+CHUNK_ROWS = 1024  # worked on at once where little is kept
+MKL_CHUNK_ROWS = 512
 INT8_CHUNK_ROWS = 256  # what stands between two products of bytes is floats, which must stay in the caches
 _HALF_CHANNELS = 32  # of which depthwise convolutions in half precision need a multiple
 _ZERO_POINT = 128  # oneDNN's fast products take unsigned inputs
@@ -67,7 +68,7 @@ class PackedMklLinear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str) -> None:
         super().__init__()
-        packed = _mkl_operators._mkl_reorder_linear_weight(weight.detach().contiguous(), CHUNK_ROWS)
+        packed = _mkl_operators._mkl_reorder_linear_weight(weight.detach().contiguous(), MKL_CHUNK_ROWS)
         self.register_buffer("_weight", packed)
         # The operator wants the original for its shape alone where the number of rows is the one that it is told.
         self.register_buffer("_shape", weight.new_zeros(1).expand(weight.shape))
@@ -134,7 +135,7 @@ class PackedDepthwise(nn.Module):
         # oneDNN's kernels for other numbers of channels are a thousand times slower.
         self._padding = 0 if weight.dtype == torch.float32 else -weight.shape[0] % _HALF_CHANNELS
         self._channels, self._gap = weight.shape[0] + self._padding, weight.shape[-1] - 1
-        shape = [1, self._channels, 1, 2 * CHUNK_ROWS]
+        shape = [1, self._channels, 1, CHUNK_ROWS]
         padded = F.pad(weight.detach(), (0, 0, 0, 0, 0, self._padding))
         packed = _operators._reorder_convolution_weight(
             padded.unsqueeze(2), [0, 0], [1, 1], [1, 1], self._channels, shape
@@ -180,11 +181,11 @@ def multiplies_faster_with_mkl(dtype: torch.dtype) -> bool:
 def _mkl_keeps_layout() -> bool:
     """Whether weights that MKL laid out once serve any number of rows: those of torch 2.13's MKL do, but MKL's manual
     does not promise it."""
-    weight, rows = torch.eye(256).roll(1, 0), torch.rand(2 * CHUNK_ROWS, 256)
+    weight, rows = torch.eye(256).roll(1, 0), torch.rand(2 * MKL_CHUNK_ROWS, 256)
     try:
         with torch.inference_mode():
             linear = PackedMklLinear(weight, None, "none")
-            return all(torch.equal(linear(rows[:n]), rows[:n].roll(1, 1)) for n in (1, 17, CHUNK_ROWS, 2 * CHUNK_ROWS))
+            return all(torch.equal(linear(rows[:n]), rows[:n].roll(1, 1)) for n in (1, 17, MKL_CHUNK_ROWS, len(rows)))
     except (RuntimeError, AttributeError):
         return False
 

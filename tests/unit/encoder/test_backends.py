@@ -41,7 +41,7 @@ def test_mkl_multiplies_floats_on_the_cpus_of_its_maker(maker):
 def test_an_mkl_whose_layout_serves_one_number_of_rows_is_not_used(maker, monkeypatch):
     class Strict(cpu.PackedMklLinear):
         def forward(self, rows):
-            return super().forward(rows) if len(rows) == cpu.CHUNK_ROWS else torch.zeros(len(rows), len(self._shape))
+            return super().forward(rows) if len(rows) == cpu.MKL_CHUNK_ROWS else torch.zeros(len(rows), len(self._shape))
 
     maker("GenuineIntel")
     monkeypatch.setattr(cpu, "PackedMklLinear", Strict)

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from w2vb_ray.encoder.packing import MIN_ROWS, Packing
+from w2vb_ray.encoder.packing import MULTIPLE, Packing
 
 CPU = torch.device("cpu")
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=6)
@@ -12,13 +12,12 @@ def inputs_of(lengths, width=3):
     return list(torch.arange(1.0, 1 + sum(lengths) * width).view(-1, width).split(lengths))
 
 
-@given(LENGTHS, st.sampled_from([1, 7, 128]))
+@given(LENGTHS, st.sampled_from([1, 7, MULTIPLE, 128]))
 def test_each_input_is_where_its_span_says_and_zeros_are_behind(lengths, multiple):
     packing, inputs = Packing(lengths, CPU, multiple), inputs_of(lengths)
     packed = packing.pack(inputs)
     assert packed.shape == (packing.num_rows, 3)
-    assert packing.num_rows >= MIN_ROWS
-    assert packing.num_rows % multiple == 0
+    assert packing.num_rows == -(-sum(lengths) // multiple) * multiple
     for one, span in zip(inputs, packing.spans, strict=True):
         torch.testing.assert_close(packed[span], one, rtol=0, atol=0)
     assert not packed[sum(lengths) :].any()
