@@ -12,9 +12,7 @@ from w2vb_ray.encoder.positions import RelativePositions, band_of_keys
 # Queries at once: large enough for full speed (256 to 512 are best from 600 frames on), and the memory is constant.
 BLOCK = 512
 
-# Heads at once where an input has several blocks: their queries, keys and values are copied together first, because as
-# columns of `qkv` each row of a head lies in another page of memory.
-HEADS = 4
+HEADS = 4  # at once where their queries, keys and values are copied together first
 
 # `scaled_dot_product_attention` calls it too, but keeps the sums of exponentials to itself.
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -26,7 +24,13 @@ class BlockedAttention(nn.Module):
     Args:
         positions: the biases.
         num_heads: heads of D / num_heads dimensions.
+
+    Attributes:
+        copies_from: frames of a float32 input from which on a copy of some heads is worth it: as columns of `qkv` each
+            row of a head lies in another page of memory.
     """
+
+    copies_from = BLOCK + 1
 
     def __init__(self, positions: RelativePositions, num_heads: int) -> None:
         super().__init__()
@@ -39,7 +43,7 @@ class BlockedAttention(nn.Module):
         out[packing.num_used :] = 0
         for span in packing.spans:
             inputs = qkv[span].view(-1, 3, self._num_heads, size).permute(1, 2, 0, 3)
-            if inputs.shape[2] <= BLOCK or qkv.dtype != torch.float32:  # a copy costs what it gains
+            if inputs.shape[2] < self.copies_from or qkv.dtype != torch.float32:
                 self._attend(inputs, out[span])
                 continue
             for some, place in zip(inputs.split(HEADS, 1), out[span].split(HEADS, 1), strict=True):

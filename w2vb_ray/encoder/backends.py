@@ -11,6 +11,7 @@ from w2vb_ray.encoder.attention import BlockedAttention
 from w2vb_ray.encoder.flex import BlockPacking, FlexAttention
 from w2vb_ray.encoder.packing import Packing
 from w2vb_ray.encoder.positions import RelativePositions
+from w2vb_ray.encoder.product_attention import ProductAttention
 from w2vb_ray.encoder.quantization import Int8Weight, Weight
 
 
@@ -72,6 +73,9 @@ def choose_backend(device: torch.device, dtype: torch.dtype, *, int8: bool = Fal
         return FLEX
     if not cpu.is_supported(dtype):
         return PORTABLE
-    if not int8:
-        return MKL if cpu.multiplies_faster_with_mkl(dtype) else ONEDNN
-    return ONEDNN_INT8 if cpu.multiplies_bytes() else replace(ONEDNN, int8=portable.Int8Linear)
+    if not int8 and cpu.multiplies_faster_with_mkl(dtype):
+        return MKL
+    backend = ONEDNN
+    if int8:
+        backend = ONEDNN_INT8 if cpu.multiplies_bytes() else replace(ONEDNN, int8=portable.Int8Linear)
+    return replace(backend, attention=ProductAttention) if cpu.outruns_flash_attention(dtype) else backend

@@ -165,15 +165,23 @@ def is_supported(dtype: torch.dtype) -> bool:
     return True
 
 
+def outruns_flash_attention(dtype: torch.dtype) -> bool:
+    """Whether oneDNN's products outrun torch's flash attention, which multiplies with MKL: in float32 with AVX-512,
+    to which MKL does not go on the CPUs of other makers than Intel."""
+    return dtype == torch.float32 and torch.backends.cpu.get_cpu_capability() == "AVX512" and not _is_intel()
+
+
 def multiplies_faster_with_mkl(dtype: torch.dtype) -> bool:
     """Whether `PackedMklLinear` outruns `PackedLinear` here: in float32 on Intel's CPUs, where this torch lets it.
 
     By the maker, not by a measurement, so that all actors of a kind of machine write the same vectors.
     """
-    if dtype != torch.float32 or not torch.backends.mkl.is_available():
-        return False
+    return dtype == torch.float32 and torch.backends.mkl.is_available() and _is_intel() and _mkl_keeps_layout()
+
+
+def _is_intel() -> bool:
     try:
-        return "GenuineIntel" in _CPU_INFO.read_text() and _mkl_keeps_layout()
+        return "GenuineIntel" in _CPU_INFO.read_text()
     except OSError:
         return False
 

@@ -10,8 +10,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-# oneDNN multiplies one row, and MKL up to 15, by another routine than many, which adds in another order; and oneDNN cuts
-# rows into blocks of a divisor of their number, which for many an odd number costs a tenth of its speed.
+# oneDNN multiplies one row, and MKL up to 15, by another routine than many, which adds in another order. And oneDNN
+# cuts rows into blocks of a divisor of their number, which for many an odd number costs a tenth of its speed.
 MULTIPLE = 16
 
 

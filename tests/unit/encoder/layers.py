@@ -1,5 +1,6 @@
 """One conformer layer of transformers with random weights, and what it makes of inputs one by one."""
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -9,9 +10,11 @@ from transformers import Wav2Vec2BertConfig
 from transformers.models.wav2vec2_bert.modeling_wav2vec2_bert import Wav2Vec2BertEncoderLayer
 
 from w2vb_ray.encoder.backends import FLEX, MKL, ONEDNN, PORTABLE, Backend
+from w2vb_ray.encoder.product_attention import ProductAttention
 
 HIDDEN, HEADS = 64, 4
-BACKENDS = [ONEDNN, MKL, PORTABLE, FLEX]
+PRODUCTS = replace(ONEDNN, name="products", attention=ProductAttention)
+BACKENDS = [ONEDNN, PRODUCTS, MKL, PORTABLE, FLEX]
 # short ones, both sides of a block of queries, of a block of FlexAttention, and of the band
 LENGTHS = [1, 8, 65, 128, 73, 2, 600, 31, 513]
 

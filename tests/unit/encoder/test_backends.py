@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from w2vb_ray.encoder import cpu, portable
-from w2vb_ray.encoder.backends import MKL, ONEDNN, ONEDNN_INT8, choose_backend
+from w2vb_ray.encoder.attention import BlockedAttention
+from w2vb_ray.encoder.backends import MKL, ONEDNN_INT8, choose_backend
+from w2vb_ray.encoder.product_attention import ProductAttention
 
 CPU = torch.device("cpu")
 
@@ -34,18 +36,37 @@ def test_mkl_multiplies_floats_on_the_cpus_of_its_maker(maker):
     assert choose_backend(CPU, torch.bfloat16) is not MKL
     for name in ("AuthenticAMD", None):
         maker(name)
-        assert choose_backend(CPU, torch.float32) is ONEDNN
+        assert choose_backend(CPU, torch.float32).floats is cpu.PackedLinear
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "expected"),
+    [
+        ("AuthenticAMD", "AVX512", ProductAttention),
+        ("AuthenticAMD", "AVX2", BlockedAttention),
+        ("GenuineIntel", "AVX512", BlockedAttention),
+    ],
+)
+@pytest.mark.parametrize("int8", [True, False])
+def test_attention_is_by_products_where_mkl_does_not_use_the_widest_registers(
+    maker, monkeypatch, name, capability, expected, int8
+):
+    maker(name)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert choose_backend(CPU, torch.float32, int8=int8).attention is expected
+    assert choose_backend(CPU, torch.bfloat16).attention is BlockedAttention
 
 
 @needs_mkl
 def test_an_mkl_whose_layout_serves_one_number_of_rows_is_not_used(maker, monkeypatch):
     class Strict(cpu.PackedMklLinear):
         def forward(self, rows):
-            return super().forward(rows) if len(rows) == cpu.MKL_CHUNK_ROWS else torch.zeros(len(rows), len(self._shape))
+            packed_for = len(rows) == cpu.MKL_CHUNK_ROWS
+            return super().forward(rows) if packed_for else torch.zeros(len(rows), len(self._shape))
 
     maker("GenuineIntel")
     monkeypatch.setattr(cpu, "PackedMklLinear", Strict)
-    assert choose_backend(CPU, torch.float32) is ONEDNN
+    assert choose_backend(CPU, torch.float32).floats is cpu.PackedLinear
 
 
 @needs_mkl
@@ -60,6 +81,6 @@ def test_what_mkl_laid_out_once_serves_any_number_of_rows(num_inputs, num_output
 
 def test_a_cpu_that_cannot_multiply_bytes_gets_floats(monkeypatch):
     monkeypatch.setattr(cpu, "multiplies_bytes", lambda: True)
-    assert choose_backend(CPU, torch.float32, int8=True) is ONEDNN_INT8
+    assert choose_backend(CPU, torch.float32, int8=True).name == ONEDNN_INT8.name
     monkeypatch.setattr(cpu, "multiplies_bytes", lambda: False)
     assert choose_backend(CPU, torch.float32, int8=True).int8 is portable.Int8Linear

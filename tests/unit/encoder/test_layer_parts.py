@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.unit.encoder.layers import BACKENDS, HEADS, HIDDEN, LENGTHS, backend_id, inputs, layer
+from tests.unit.encoder.layers import BACKENDS, HEADS, HIDDEN, LENGTHS, PRODUCTS, backend_id, inputs, layer
 from w2vb_ray.encoder import attention
-from w2vb_ray.encoder.backends import FLEX
+from w2vb_ray.encoder.backends import FLEX, ONEDNN
 from w2vb_ray.encoder.conformer import ConformerLayer, FeedForward, RowNorm
 from w2vb_ray.encoder.positions import RelativePositions, band
 
@@ -67,11 +67,13 @@ def test_attention(backend, left, right):
         torch.testing.assert_close(attended[span], module(one[None])[0][0], rtol=1e-4, atol=2e-5)
 
 
-def test_attention_block_by_block(monkeypatch):
+@pytest.mark.parametrize("backend", [ONEDNN, PRODUCTS], ids=backend_id)
+def test_attention_block_by_block(monkeypatch, backend):
     """Small blocks: keys left of the band, in it and right of it, in every combination; a group of fewer heads."""
     monkeypatch.setattr(attention, "BLOCK", 16)
     monkeypatch.setattr(attention, "HEADS", 3)
-    test_attention(BACKENDS[0], 6, 2)
+    monkeypatch.setattr(backend.attention, "copies_from", 1)
+    test_attention(backend, 6, 2)
 
 
 def test_band_has_each_distance_in_its_place():

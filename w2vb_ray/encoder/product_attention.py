@@ -1,0 +1,46 @@
+"""Relative-key attention on packed rows by oneDNN's products, for CPUs on which torch's flash attention is slow.
+
+Flash attention multiplies with MKL, which keeps to AVX2 on other makers' CPUs. oneDNN's linear layer takes keys and
+values as its weights, as they lie: their layout would cost more than it gains.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from w2vb_ray.encoder.attention import BlockedAttention
+from w2vb_ray.encoder.positions import band_of_keys
+
+_linear: Any = torch.ops.mkldnn._linear_pointwise
+
+
+class ProductAttention(BlockedAttention):
+    """`BlockedAttention` in float32 whose scores are in memory, of one head and one block of queries at a time.
+
+    A head's rows must be neighbours, or oneDNN is a thousand times slower: what is not copied is left to flash
+    attention.
+    """
+
+    copies_from = 192  # below, calls for each head cost more than they gain
+
+    def _block(self, queries: Tensor, keys: Tensor, values: Tensor, start: int) -> Tensor:
+        """See `BlockedAttention`."""
+        length = keys.shape[1]
+        if length < self.copies_from:
+            return super()._block(queries, keys, values, start)
+        biases = self._positions.biases(queries)
+        near, low, high = band_of_keys(biases, start, self._positions.left, length)
+        scaled = queries * queries.shape[-1] ** -0.5
+        out = torch.empty_like(queries)
+        for head, attended in enumerate(out):
+            scores = _multiply(scaled[head], keys[head])
+            scores[:, :low] += biases[head, :, :1]
+            scores[:, low:high] += near[head]
+            attended.copy_(_multiply(torch.softmax(scores, -1), values[head].t()))
+        return out
+
+
+def _multiply(rows: Tensor, weight: Tensor) -> Tensor:
+    """(n, num_inputs), (num_outputs, num_inputs) -> (n, num_outputs)"""
+    return _linear(rows, weight, None, "none", [], "")
