@@ -12,7 +12,7 @@ from torch import Tensor
 from w2vb_ray.encoder.attention import BlockedAttention
 from w2vb_ray.encoder.positions import band_of_keys
 
-_linear: Any = torch.ops.mkldnn._linear_pointwise
+_operators: Any = torch.ops.mkldnn
 
 
 class ProductAttention(BlockedAttention):
@@ -43,4 +43,4 @@ class ProductAttention(BlockedAttention):
 
 def _multiply(rows: Tensor, weight: Tensor) -> Tensor:
     """(n, num_inputs), (num_outputs, num_inputs) -> (n, num_outputs)"""
-    return _linear(rows, weight, None, "none", [], "")
+    return _operators._linear_pointwise(rows, weight, None, "none", [], "")
