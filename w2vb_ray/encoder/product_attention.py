@@ -12,11 +12,15 @@ from torch import Tensor
 from w2vb_ray.encoder.attention import BlockedAttention
 from w2vb_ray.encoder.positions import band_of_keys
 
+# Scores at once, 2 MiB: the pages of fresh memory for many more cost as much as the products. But products of few rows
+# are slow as well.
+_SCORES = 2**19
+_MIN_QUERIES = 128
 _operators: Any = torch.ops.mkldnn
 
 
 class ProductAttention(BlockedAttention):
-    """`BlockedAttention` in float32 whose scores are in memory, of one head and one block of queries at a time.
+    """`BlockedAttention` in float32 whose scores are in memory, of one head and some queries at a time.
 
     A head's rows must be neighbours, or oneDNN is a thousand times slower: what is not copied is left to flash
     attention.
@@ -33,11 +37,14 @@ class ProductAttention(BlockedAttention):
         near, low, high = band_of_keys(biases, start, self._positions.left, length)
         scaled = queries * queries.shape[-1] ** -0.5
         out = torch.empty_like(queries)
-        for head, attended in enumerate(out):
-            scores = _multiply(scaled[head], keys[head])
-            scores[:, :low] += biases[head, :, :1]
-            scores[:, low:high] += near[head]
-            attended.copy_(_multiply(torch.softmax(scores, -1), values[head].t()))
+        most = max(_MIN_QUERIES, _SCORES // length)
+        for head in range(len(queries)):
+            parts = (one[head].split(most) for one in (scaled, biases, near, out))
+            for rows, left, inside, attended in zip(*parts, strict=True):
+                scores = _multiply(rows, keys[head])
+                scores[:, :low] += left[:, :1]
+                scores[:, low:high] += inside
+                attended.copy_(_multiply(torch.softmax(scores, -1), values[head].t()))
         return out
 
 

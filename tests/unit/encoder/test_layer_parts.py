@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.unit.encoder.layers import BACKENDS, HEADS, HIDDEN, LENGTHS, PRODUCTS, backend_id, inputs, layer
-from w2vb_ray.encoder import attention
+from w2vb_ray.encoder import attention, product_attention
 from w2vb_ray.encoder.backends import FLEX, ONEDNN
 from w2vb_ray.encoder.conformer import ConformerLayer, FeedForward, RowNorm
 from w2vb_ray.encoder.positions import RelativePositions, band
@@ -73,6 +73,8 @@ def test_attention_block_by_block(monkeypatch, backend):
     monkeypatch.setattr(attention, "BLOCK", 16)
     monkeypatch.setattr(attention, "HEADS", 3)
     monkeypatch.setattr(backend.attention, "copies_from", 1)
+    monkeypatch.setattr(product_attention, "_SCORES", 1)
+    monkeypatch.setattr(product_attention, "_MIN_QUERIES", 5)
     test_attention(backend, 6, 2)
 
 
