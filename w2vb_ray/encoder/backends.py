@@ -54,7 +54,12 @@ ONEDNN = Backend(
 MKL = replace(ONEDNN, name="mkl", floats=cpu.PackedMklLinear, chunk_rows=cpu.MKL_CHUNK_ROWS)
 ONEDNN_INT8 = replace(ONEDNN, name="onednn-int8", chunk_rows=cpu.INT8_CHUNK_ROWS)
 PORTABLE = Backend(
-    "portable", portable.Linear, portable.Int8Linear, portable.Depthwise, BlockedAttention, chunk_rows=cpu.CHUNK_ROWS
+    "portable",
+    portable.Linear,
+    portable.Int8Linear,
+    portable.Depthwise,
+    BlockedAttention,
+    chunk_rows=cpu.MKL_CHUNK_ROWS,
 )
 FLEX = Backend(
     "flex", portable.Linear, cuda.Int8Linear, portable.Depthwise, FlexAttention, packing=BlockPacking, compiled=True

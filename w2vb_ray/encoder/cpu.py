@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from w2vb_ray.encoder.packing import Packing
 from w2vb_ray.encoder.quantization import LARGEST, Int8Weight, row_scales
 
-CHUNK_ROWS = 1024  # worked on at once where little is kept
+CHUNK_ROWS = 1024  # worked on at once where little is kept; docs/decisions/0007 has what others cost
 MKL_CHUNK_ROWS = 512
 INT8_CHUNK_ROWS = 256  # what stands between two products of bytes is floats, which must stay in the caches
 _HALF_CHANNELS = 32  # of which depthwise convolutions in half precision need a multiple

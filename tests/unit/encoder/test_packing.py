@@ -26,6 +26,7 @@ def test_each_input_is_where_its_span_says_and_zeros_are_behind(lengths, multipl
 @given(LENGTHS)
 def test_rows_know_their_input_and_their_place_in_it(lengths):
     packing = Packing(lengths, CPU)
+    assert packing.num_rows % MULTIPLE == 0
     rest = packing.num_rows - sum(lengths)
     expected = [(i, j) for i, n in enumerate([*lengths, rest]) for j in range(n)]
     assert list(zip(packing.inputs.tolist(), packing.positions.tolist(), strict=True)) == expected
