@@ -53,8 +53,11 @@ class BlockedAttention(nn.Module):
     def _attend(self, inputs: Tensor, out: Tensor) -> None:
         """Queries, keys and values, (3, heads, L, d) -> `out`, (L, heads, d)."""
         queries, keys, values = inputs
-        for start, stop in blocks(queries.shape[1]):
+        for start, stop in blocks(queries.shape[1], self._queries_at_once(queries.shape[1])):
             out[start:stop] = self._block(queries[:, start:stop], keys, values, start).transpose(0, 1)
+
+    def _queries_at_once(self, _length: int) -> int:
+        return BLOCK
 
     def _block(self, queries: Tensor, keys: Tensor, values: Tensor, start: int) -> Tensor:
         """Queries from `start` on against all keys: (heads, n, d), (heads, L, d), (heads, L, d) -> (heads, n, d).
@@ -80,9 +83,9 @@ class BlockedAttention(nn.Module):
         return out
 
 
-def blocks(length: int) -> Iterator[tuple[int, int]]:
-    """Where blocks of queries start and stop, about as long each."""
-    num_blocks = -(-length // BLOCK)
+def blocks(length: int, longest: int | None = None) -> Iterator[tuple[int, int]]:
+    """Where blocks of queries start and stop, about as long each; none is longer than `longest`, or `BLOCK`."""
+    num_blocks = -(-length // (longest or BLOCK))
     return pairwise(length * index // num_blocks for index in range(num_blocks + 1))
 
 

@@ -18,19 +18,21 @@ class RelativePositions(nn.Module):
     Args:
         table: (left + 1 + right, d) vectors of the distances -left to right, as in the checkpoint.
         left: furthest distance to the left that has its own vector.
+
+    Attributes:
+        vectors: (left + 1 + right, d), of which queries times them are the biases.
     """
 
-    _relative: Tensor
+    vectors: Tensor
 
     def __init__(self, table: Tensor, left: int) -> None:
         super().__init__()
         self.left, self.right = left, len(table) - 1 - left
-        relative = (table - table[-1]).detach() / math.sqrt(table.shape[1])
-        self.register_buffer("_relative", relative.t().contiguous())
+        self.register_buffer("vectors", (table - table[-1]).detach() / math.sqrt(table.shape[1]))
 
     def biases(self, queries: Tensor) -> Tensor:
         """P: (heads, L, d) -> (heads, L, left + 1 + right); 0 at the right-most distance."""
-        return torch.matmul(queries, self._relative)
+        return torch.matmul(queries, self.vectors.t())
 
 
 def band(biases: Tensor) -> Tensor:

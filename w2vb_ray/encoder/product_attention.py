@@ -28,23 +28,24 @@ class ProductAttention(BlockedAttention):
 
     copies_from = 192  # below, calls for each head cost more than they gain
 
+    def _queries_at_once(self, length: int) -> int:
+        return min(super()._queries_at_once(length), max(_MIN_QUERIES, _SCORES // length))
+
     def _block(self, queries: Tensor, keys: Tensor, values: Tensor, start: int) -> Tensor:
         """See `BlockedAttention`."""
         length = keys.shape[1]
         if length < self.copies_from:
             return super()._block(queries, keys, values, start)
-        biases = self._positions.biases(queries)
+        rows = queries.flatten(0, 1)
+        biases = _multiply(rows, self._positions.vectors).unflatten(0, queries.shape[:2])
         near, low, high = band_of_keys(biases, start, self._positions.left, length)
-        scaled = queries * queries.shape[-1] ** -0.5
-        out = torch.empty_like(queries)
-        most = max(_MIN_QUERIES, _SCORES // length)
+        scaled = (rows * queries.shape[-1] ** -0.5).view_as(queries)
+        out = torch.empty_like(scaled)
         for head in range(len(queries)):
-            parts = (one[head].split(most) for one in (scaled, biases, near, out))
-            for rows, left, inside, attended in zip(*parts, strict=True):
-                scores = _multiply(rows, keys[head])
-                scores[:, :low] += left[:, :1]
-                scores[:, low:high] += inside
-                attended.copy_(_multiply(torch.softmax(scores, -1), values[head].t()))
+            scores = _multiply(scaled[head], keys[head])
+            scores[:, :low] += biases[head, :, :1]
+            scores[:, low:high] += near[head]
+            out[head] = _multiply(torch.softmax(scores, -1), values[head].t())
         return out
 
 
