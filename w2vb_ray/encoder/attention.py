@@ -1,6 +1,6 @@
 """Relative-key attention on packed rows with memory linear in the length, on torch's flash attention for CPUs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -62,8 +62,7 @@ class BlockedAttention(nn.Module):
     def _block(self, queries: Tensor, keys: Tensor, values: Tensor, start: int) -> Tensor:
         """Queries from `start` on against all keys: (heads, n, d), (heads, L, d), (heads, L, d) -> (heads, n, d).
 
-        The keys left of the band, in it and right of it have a softmax each; the shares of their sums put them together
-        (Dao et al. 2022, section 3.1).
+        The keys left of the band, in it and right of it have a softmax each.
         """
         biases = self._positions.biases(queries)
         length = keys.shape[1]
@@ -74,17 +73,30 @@ class BlockedAttention(nn.Module):
             parts.append((left, sums + biases[:, :, 0]))
         if high < length:
             parts.append(_part(queries, keys[:, high:], values[:, high:]))
-        if len(parts) == 1:
-            return parts[0][0]
-        shares = torch.softmax(torch.stack([sums for _, sums in parts]), 0).unsqueeze(-1)
-        out = parts[0][0].float() * shares[0]
-        for (part, _), share in zip(parts[1:], shares[1:], strict=True):
-            out.addcmul_(part.float(), share)
-        return out
+        return joined(*zip(*parts, strict=True))
+
+
+def joined(parts: Sequence[Tensor], sums: Sequence[Tensor]) -> Tensor:
+    """Attention to some of the keys each -> to all of them (Dao et al. 2022, section 3.1).
+
+    Args:
+        parts: (..., n, d) each.
+        sums: (..., n) each, float32: logarithms of their sums of exponentials. Not looked at where there is one part.
+
+    Returns:
+        (..., n, d), float32 where there are several.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    shares = torch.softmax(torch.stack(tuple(sums)), 0).unsqueeze(-1)
+    out = parts[0].float() * shares[0]
+    for part, share in zip(parts[1:], shares[1:], strict=True):
+        out.addcmul_(part.float(), share)
+    return out
 
 
 def blocks(length: int, longest: int | None = None) -> Iterator[tuple[int, int]]:
-    """Where blocks of queries start and stop, about as long each; none is longer than `longest`, or `BLOCK`."""
+    """Where blocks of frames start and stop, about as long each; none is longer than `longest`, or `BLOCK`."""
     num_blocks = -(-length // (longest or BLOCK))
     return pairwise(length * index // num_blocks for index in range(num_blocks + 1))
 

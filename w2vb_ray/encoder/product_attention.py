@@ -9,13 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from w2vb_ray.encoder.attention import BlockedAttention
+from w2vb_ray.encoder.attention import BlockedAttention, blocks, joined
 from w2vb_ray.encoder.positions import band_of_keys
 
 # Scores at once, 2 MiB: the pages of fresh memory for many more cost as much as the products. But products of few rows
-# are slow as well.
+# are slow as well, and so it is to put parts together: only where there are more keys than `_MOST_KEYS` have some of
+# them a softmax each.
 _SCORES = 2**19
 _MIN_QUERIES = 128
+_MOST_KEYS = 2**13
+_SOME_KEYS = 2**11
 _operators: Any = torch.ops.mkldnn
 
 
@@ -29,7 +32,7 @@ class ProductAttention(BlockedAttention):
     copies_from = 192  # below, calls for each head cost more than they gain
 
     def _queries_at_once(self, length: int) -> int:
-        return min(super()._queries_at_once(length), max(_MIN_QUERIES, _SCORES // length))
+        return min(super()._queries_at_once(length), max(_MIN_QUERIES, _SCORES // _keys_at_once(length)))
 
     def _block(self, queries: Tensor, keys: Tensor, values: Tensor, start: int) -> Tensor:
         """See `BlockedAttention`."""
@@ -40,13 +43,26 @@ class ProductAttention(BlockedAttention):
         biases = _multiply(rows, self._positions.vectors).unflatten(0, queries.shape[:2])
         near, low, high = band_of_keys(biases, start, self._positions.left, length)
         scaled = (rows * queries.shape[-1] ** -0.5).view_as(queries)
+        spans = list(blocks(length, _keys_at_once(length)))
         out = torch.empty_like(scaled)
         for head in range(len(queries)):
-            scores = _multiply(scaled[head], keys[head])
-            scores[:, :low] += biases[head, :, :1]
-            scores[:, low:high] += near[head]
-            out[head] = _multiply(torch.softmax(scores, -1), values[head].t())
+            parts, sums = [], []
+            for first, last in spans:
+                scores = _multiply(scaled[head], keys[head, first:last])
+                left, right = max(0, low - first), max(0, high - first)
+                scores[:, :left] += biases[head, :, :1]
+                scores[:, left:right] += near[head, :, max(0, first - low) : max(0, last - low)]
+                weights = torch.softmax(scores, -1)
+                parts.append(_multiply(weights, values[head, first:last].t()))
+                if len(spans) > 1:  # the largest weight is the exponential of the largest score by the sum of all
+                    sums.append(scores.amax(-1) - weights.amax(-1).log())
+                del scores, weights  # so that the next ones find their memory in the caches
+            out[head] = joined(parts, sums)
         return out
+
+
+def _keys_at_once(length: int) -> int:
+    return length if length <= _MOST_KEYS else _SOME_KEYS
 
 
 def _multiply(rows: Tensor, weight: Tensor) -> Tensor:

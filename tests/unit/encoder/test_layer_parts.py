@@ -68,13 +68,16 @@ def test_attention(backend, left, right):
 
 
 @pytest.mark.parametrize("backend", [ONEDNN, PRODUCTS], ids=backend_id)
-def test_attention_block_by_block(monkeypatch, backend):
+@pytest.mark.parametrize("some_keys", [7, 1000])
+def test_attention_block_by_block(monkeypatch, backend, some_keys):
     """Small blocks: keys left of the band, in it and right of it, in every combination; a group of fewer heads."""
     monkeypatch.setattr(attention, "BLOCK", 16)
     monkeypatch.setattr(attention, "HEADS", 3)
     monkeypatch.setattr(backend.attention, "copies_from", 1)
     monkeypatch.setattr(product_attention, "_SCORES", 1)
     monkeypatch.setattr(product_attention, "_MIN_QUERIES", 5)
+    monkeypatch.setattr(product_attention, "_MOST_KEYS", 10)
+    monkeypatch.setattr(product_attention, "_SOME_KEYS", some_keys)
     test_attention(backend, 6, 2)
 
 
