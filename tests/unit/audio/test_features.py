@@ -49,6 +49,30 @@ def test_silence_is_zero_where_transformers_leaves_rounding_noise(level):
     assert np.abs(reference(samples)).max() < 1e-2
 
 
+def test_a_recording_of_a_minute_is_that_of_transformers():
+    assert error(noise(960_000, offset=0.2)) < 1e-4
+
+
+def test_utterances_normalised_in_one_go_as_on_a_gpu_are_those_of_one_by_one():
+    """The GPU's way, on a CPU."""
+    alone = [torch.from_numpy(features.log_mel(noise(size, seed=size))) for size in (800, 90_000, 16_000, 24_000)]
+    alone.append(torch.full((30, 80), -15.9))
+    together = torch.cat(alone)
+    features._normalise_together(together, [len(one) for one in alone])
+    for one in alone:
+        features._normalise(one)
+    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=2e-6)
+    assert not together[-30:].any()
+
+
+def test_features_can_be_trained_on():
+    """Made in inference mode, but not of it."""
+    weights = torch.ones(features.FEATURE_SIZE, requires_grad=True)
+    with torch.enable_grad():
+        (features.filterbank_batch([noise(16_000)])[0] @ weights).sum().backward()
+    assert weights.grad is not None
+
+
 def test_int16_and_float_give_the_same():
     pcm = (noise(20_000) * 20_000).astype(np.int16)
     as_float = torch.from_numpy(pcm.astype(np.float32) / 32768)
@@ -64,7 +88,7 @@ def test_batch_is_each_alone_whatever_the_types_and_lengths():
         torch.testing.assert_close(together, features.filterbank(torch.from_numpy(waveform)), rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("num_hops", [2, 3, 15, 16, 17, 249, 250, 251, 265, 500])
+@pytest.mark.parametrize("num_hops", [2, 3, 15, 16, 17, 249, 250, 251, 265, 500, 513])
 def test_a_frame_has_the_same_bits_among_few_and_many(num_hops):
     samples = noise(100_000)
     alone = features.log_mel(samples[: features.WINDOW_SAMPLES + (num_hops - 1) * features.HOP_SAMPLES])
