@@ -136,7 +136,8 @@ def claims(device: str, rows: Sequence[Mapping[str, Any]], features: Mapping[str
         made.append(
             _claim(f"ours-fp32 within {_MAX_ERROR:g} of transformers", max(compared, default=None), -_MAX_ERROR)
         )
-    made.append(_claim(f"features at least {_MIN_FEATURE_RATIO:g} times transformers", features["ratio"], 9.0))
+    at_least = f"features at least {_MIN_FEATURE_RATIO:g} times transformers, without the threads of numpy's BLAS"
+    made.append(_claim(at_least, features["ratio_calling_thread"], _MIN_FEATURE_RATIO))
     made.append(_claim(f"features within {_MAX_ERROR:g} of transformers", features["max_abs_error"], -_MAX_ERROR))
     return made
 
