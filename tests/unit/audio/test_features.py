@@ -88,7 +88,7 @@ def test_batch_is_each_alone_whatever_the_types_and_lengths():
         torch.testing.assert_close(together, features.filterbank(torch.from_numpy(waveform)), rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("num_hops", [2, 3, 15, 16, 17, 249, 250, 251, 265, 500, 513])
+@pytest.mark.parametrize("num_hops", [2, 3, 15, 16, 17, 250, 319, 320, 321, 337, 500])
 def test_a_frame_has_the_same_bits_among_few_and_many(num_hops):
     samples = noise(100_000)
     alone = features.log_mel(samples[: features.WINDOW_SAMPLES + (num_hops - 1) * features.HOP_SAMPLES])
