@@ -63,8 +63,7 @@ def _run(options: argparse.Namespace, folder: Path, about: dict[str, Any]) -> di
     workloads = {f"{one.model}, {one.workload.name}": one.workload.facts() for one in plan}
     _headline(options, layers, workloads, about["gpu"])
     (folder / "sounds").mkdir()
-    count = 12 if quick else 48  # of 48 the longest has 30 s
-    sounds = make_workload("log-normal", count, folder / "sounds", seconds=options.seconds, samples=True)
+    sounds = make_workload("log-normal", 12, folder / "sounds", seconds=options.seconds, samples=True)
     peak_tasks = [{"do": "peak", "precision": precision, "budget_s": 0.1} for precision in _precisions(plan)]
     *before, features = bench.ask_bare(
         [*peak_tasks, {"do": "features", "workload": str(sounds.path), "repetitions": 2 if quick else 5}]

@@ -12,7 +12,7 @@ from benchmarks.encoder.workloads import load_samples
 from w2vb_ray.audio.features import SAMPLING_RATE_HZ, as_float, filterbank_batch
 
 _UNTIL_THREADS_SLEEP_S = 0.2
-_TIMES = 10  # as ours takes a tenth of the time, and both should have as much to wake up in
+_TIMES = 5  # as ours takes a tenth of the time
 
 
 class FeatureBench:

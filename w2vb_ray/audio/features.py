@@ -15,6 +15,7 @@ from torch import Tensor
 
 from w2vb_ray.audio.spectrogram import (
     HOP_SAMPLES,
+    INT16_SCALE,
     NUM_MEL_BINS,
     WINDOW_SAMPLES,
     LogMelSpectrogram,
@@ -27,7 +28,6 @@ FRAME_SAMPLES = 320  # 20 ms: two hops, the step of every supported model
 FEATURE_SIZE = 2 * NUM_MEL_BINS
 
 _EPSILON = 1e-7
-_INT16_SCALE = 2.0**15
 _BLOCK_SAMPLES = 2**20
 _GROUP_HOPS = 4_000  # of utterances laid end to end: more of them fill whole blocks, and leave the caches
 
@@ -115,7 +115,7 @@ def standardise_waveform(waveform: np.ndarray) -> np.ndarray:
 def as_float(waveform: np.ndarray) -> np.ndarray:
     """(num_samples,) int16 or float32 -> float32 in [-1, 1]; exact, because the scale is a power of two."""
     if waveform.dtype == np.int16:
-        return waveform.astype(np.float32) / np.float32(_INT16_SCALE)
+        return waveform.astype(np.float32) / np.float32(INT16_SCALE)
     return waveform.astype(np.float32, copy=False)
 
 

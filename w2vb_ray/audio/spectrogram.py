@@ -14,11 +14,11 @@ SAMPLING_RATE_HZ = 16_000
 WINDOW_SAMPLES = 400  # 25 ms
 HOP_SAMPLES = 160  # 10 ms
 NUM_MEL_BINS = 80
+INT16_SCALE = 2.0**15
 
 _FFT_LENGTH = 512
 _PREEMPHASIS = 0.97
 _MEL_FLOOR = 1.192092955078125e-07
-_INT16_SCALE = 2.0**15
 _NUM_BANDS = 5
 _MIN_ROWS = 16  # of a product: with fewer, MKL gives a row other bits than among many
 
@@ -115,7 +115,7 @@ class _Block:
         """
         samples = self._samples[: len(pcm)].copy_(pcm)
         if pcm.is_floating_point():
-            samples *= _INT16_SCALE  # Kaldi works on the int16 scale
+            samples *= INT16_SCALE  # Kaldi works on the int16 scale
         sums = self._hops.sum(1, keepdim=True)
         torch.add(self._later, self._earlier, alpha=-_PREEMPHASIS, out=self._emphasised)
         torch.mul(self._emphasised_hops, self._window, out=self._windowed_hops)
