@@ -7,19 +7,18 @@ Knows no model, no file and no Ray. Everything here is 16 kHz mono.
 
 from collections.abc import Iterator, Sequence
 from functools import reduce
-from itertools import accumulate
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from w2vb_ray.audio.end_to_end import EndToEnd
+from w2vb_ray.audio.end_to_end import as_float as as_float
 from w2vb_ray.audio.spectrogram import (
     HOP_SAMPLES,
-    INT16_SCALE,
     NUM_MEL_BINS,
     WINDOW_SAMPLES,
-    LogMelSpectrogram,
-    block_hops,
+    log_mel_spectrogram,
     needed_samples,
 )
 from w2vb_ray.audio.spectrogram import SAMPLING_RATE_HZ as SAMPLING_RATE_HZ
@@ -29,7 +28,8 @@ FEATURE_SIZE = 2 * NUM_MEL_BINS
 
 _EPSILON = 1e-7
 _BLOCK_SAMPLES = 2**20
-_GROUP_HOPS = 4_000  # of utterances laid end to end: more of them fill whole blocks, and leave the caches
+_PART_HOPS = 4_000  # whose float64 copy is still near
+_GROUP_HOPS = 60_000  # of utterances whose sums are one product: its size is their number times this
 
 
 def num_feature_frames(num_samples: int) -> int:
@@ -67,7 +67,7 @@ def filterbank(pcm: Tensor) -> Tensor:
         raise ValueError(f"a waveform must have shape (num_samples,), but has {tuple(pcm.shape)}")
     num_hops = _num_hops(len(pcm))
     samples = torch.nn.functional.pad(pcm, (0, max(0, needed_samples(num_hops) - len(pcm))))
-    return _normalised([LogMelSpectrogram(num_hops, pcm.device)(samples, num_hops)])[0]
+    return _normalised([log_mel_spectrogram(samples, num_hops, pcm.device)])[0]
 
 
 def filterbank_batch(waveforms: Sequence[np.ndarray], device: torch.device | str = "cpu") -> list[Tensor]:
@@ -79,12 +79,11 @@ def filterbank_batch(waveforms: Sequence[np.ndarray], device: torch.device | str
     Raises:
         ValueError: fewer than 400 samples.
     """
-    num_hops = [_num_hops(len(waveform)) for waveform in waveforms]
-    spectrogram = LogMelSpectrogram(sum(num_hops), torch.device(device))
-    features: list[Tensor] = []
-    for group in _groups(num_hops, max(_GROUP_HOPS, block_hops(spectrogram.device))):
-        features += _filterbank_group([waveforms[index] for index in group], spectrogram)
-    return features
+    if not waveforms:
+        return []
+    together = EndToEnd(waveforms, [_num_hops(len(waveform)) for waveform in waveforms])
+    hops = log_mel_spectrogram(together, together.num_hops, torch.device(device))
+    return _normalised([hops[utterance] for utterance in together.hops])
 
 
 def log_mel(waveform: np.ndarray) -> np.ndarray:
@@ -96,7 +95,7 @@ def log_mel(waveform: np.ndarray) -> np.ndarray:
     num_hops = _num_hops(len(waveform))
     samples = np.zeros(max(len(waveform), needed_samples(num_hops)), np.float32)
     samples[: len(waveform)] = as_float(waveform)
-    return LogMelSpectrogram(num_hops, torch.device("cpu"))(torch.from_numpy(samples), num_hops).numpy()
+    return log_mel_spectrogram(torch.from_numpy(samples), num_hops, torch.device("cpu")).numpy()
 
 
 def standardise_waveform(waveform: np.ndarray) -> np.ndarray:
@@ -112,13 +111,6 @@ def standardise_waveform(waveform: np.ndarray) -> np.ndarray:
     return ((samples - np.float32(mean)) / np.float32(np.sqrt(variance + _EPSILON))).astype(np.float32, copy=False)
 
 
-def as_float(waveform: np.ndarray) -> np.ndarray:
-    """(num_samples,) int16 or float32 -> float32 in [-1, 1]; exact, because the scale is a power of two."""
-    if waveform.dtype == np.int16:
-        return waveform.astype(np.float32) / np.float32(INT16_SCALE)
-    return waveform.astype(np.float32, copy=False)
-
-
 def _require_window(num_samples: int) -> None:
     if num_samples < WINDOW_SAMPLES:
         raise ValueError(
@@ -132,37 +124,6 @@ def _num_hops(num_samples: int) -> int:
     return max(2, (num_samples - WINDOW_SAMPLES) // HOP_SAMPLES + 1)
 
 
-def _groups(num_hops: Sequence[int], limit: int) -> Iterator[list[int]]:
-    """Consecutive utterances that together have at most `limit` 10 ms frames, or one longer one alone."""
-    group: list[int] = []
-    total = 0
-    for index, hops in enumerate(num_hops):
-        if group and total + hops > limit:
-            yield group
-            group, total = [], 0
-        group.append(index)
-        total += hops
-    if group:
-        yield group
-
-
-def _filterbank_group(waveforms: Sequence[np.ndarray], spectrogram: LogMelSpectrogram) -> list[Tensor]:
-    """Lays utterances end to end, each starting on the 10 ms grid, so that one strided view holds all their frames.
-
-    Frames that straddle two utterances (two or three per utterance) are computed and thrown away.
-    """
-    num_hops = [_num_hops(len(waveform)) for waveform in waveforms]
-    sizes = [max(len(one), needed_samples(hops)) for one, hops in zip(waveforms, num_hops, strict=True)]
-    first_hops = list(accumulate((-(-size // HOP_SAMPLES) for size in sizes), initial=0))
-    same = all(waveform.dtype == np.int16 for waveform in waveforms)
-    buffer = np.zeros(first_hops[-1] * HOP_SAMPLES, np.int16 if same else np.float32)
-    for first, waveform in zip(first_hops, waveforms, strict=False):
-        start = first * HOP_SAMPLES
-        buffer[start : start + len(waveform)] = waveform if same else as_float(waveform)
-    hops = spectrogram(torch.from_numpy(buffer).to(spectrogram.device), first_hops[-2] + num_hops[-1])
-    return _normalised([hops[first : first + n] for first, n in zip(first_hops, num_hops, strict=False)])
-
-
 def _normalised(utterances: Sequence[Tensor]) -> list[Tensor]:
     """Per utterance and mel bin (ddof 1, epsilon 1e-7), then two 10 ms frames stacked: each (N, 80) -> (T, 160).
 
@@ -171,38 +132,57 @@ def _normalised(utterances: Sequence[Tensor]) -> list[Tensor]:
     magnifies that last bit of the mean by up to 1 / sqrt(epsilon): the reference then has noise of up to 6e-3 where
     silence is exactly 0 here.
     """
-    if len(utterances) > 1 and utterances[0].device.type != "cpu":
-        lengths = [len(utterance) for utterance in utterances]
-        together = torch.cat(list(utterances))
-        utterances = together.split(lengths)
-        with torch.inference_mode():
-            _normalise_together(together, lengths)
+    if utterances[0].device.type == "cpu":
+        _normalise(utterances)
     else:
-        with torch.inference_mode():
-            for utterance in utterances:
-                _normalise(utterance)
+        utterances = [one for group in _groups(utterances) for one in _normalised_together(group)]
     return [hops[: len(hops) // 2 * 2].reshape(-1, FEATURE_SIZE) for hops in utterances]
 
 
-def _normalise(hops: Tensor) -> None:
-    parts = [(part.sum(0), part.square_().sum(0)) for part in map(Tensor.double, hops.split(_GROUP_HOPS))]
+@torch.inference_mode()
+def _normalise(utterances: Sequence[Tensor]) -> None:
+    sums, squares = (torch.stack(column) for column in zip(*map(_moments, utterances), strict=True))
+    mean, scale = _mean_and_scale(sums, squares, torch.tensor([[len(utterance)] for utterance in utterances]))
+    for hops, its_mean, its_scale in zip(utterances, mean, scale, strict=True):
+        hops.sub_(its_mean).mul_(its_scale)
+
+
+def _moments(hops: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, 80) -> sums of values and of their squares, (80,) float64 each."""
+    parts = [(part.sum(0), part.square_().sum(0)) for part in map(Tensor.double, hops.split(_PART_HOPS))]
     sums, squares = (reduce(torch.add, column) for column in zip(*parts, strict=True))
-    mean, scale = _mean_and_scale(sums, squares, len(hops))
-    hops.sub_(mean).mul_(scale)
+    return sums, squares
 
 
-def _normalise_together(hops: Tensor, lengths: Sequence[int]) -> None:
-    """Utterances end to end, in a fixed number of operator calls, which is what a GPU wants of short ones."""
-    counts = torch.tensor(lengths, device=hops.device).unsqueeze(1)
-    utterances = torch.arange(len(lengths), device=hops.device)
-    owners = utterances.repeat_interleave(counts[:, 0], output_size=len(hops))
-    members = (utterances.unsqueeze(1) == owners).double()  # summing with it is one product, in a fixed order
-    values = hops.double()
-    mean, scale = _mean_and_scale(members @ values, members @ values.square_(), counts)
-    hops.sub_(mean.index_select(0, owners)).mul_(scale.index_select(0, owners))
+def _groups(utterances: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Consecutive utterances that together have at most `_GROUP_HOPS` 10 ms frames, or one longer one alone."""
+    group: list[Tensor] = []
+    total = 0
+    for hops in utterances:
+        if group and total + len(hops) > _GROUP_HOPS:
+            yield group
+            group, total = [], 0
+        group.append(hops)
+        total += len(hops)
+    yield group
 
 
-def _mean_and_scale(sums: Tensor, squares: Tensor, counts: Tensor | int) -> tuple[Tensor, Tensor]:
+def _normalised_together(utterances: Sequence[Tensor]) -> Sequence[Tensor]:
+    """In a fixed number of operator calls, which is what a GPU wants of short utterances."""
+    lengths = [len(utterance) for utterance in utterances]
+    together = torch.cat(list(utterances))
+    counts = torch.tensor(lengths, device=together.device).unsqueeze(1)
+    with torch.inference_mode():
+        numbers = torch.arange(len(lengths), device=together.device)
+        owners = numbers.repeat_interleave(counts[:, 0], output_size=len(together))
+        members = (numbers.unsqueeze(1) == owners).double()  # summing with it is one product, in a fixed order
+        values = together.double()
+        mean, scale = _mean_and_scale(members @ values, members @ values.square_(), counts)
+        together.sub_(mean.index_select(0, owners)).mul_(scale.index_select(0, owners))
+    return together.split(lengths)
+
+
+def _mean_and_scale(sums: Tensor, squares: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """Sums of values and of their squares, float64 -> mean and 1 / standard deviation, float32. Works in place."""
     mean = sums / counts
     variance = squares.addcmul_(sums, mean, value=-1).div_(counts - 1)

@@ -4,7 +4,9 @@ The numbers of transformers' `audio_utils.spectrogram` with the settings of `Sea
 without its Python loop over frames, on any device. Knows no model, no file and no Ray. Everything is 16 kHz mono.
 """
 
+import threading
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,6 +22,8 @@ _FFT_LENGTH = 512
 _PREEMPHASIS = 0.97
 _MEL_FLOOR = 1.192092955078125e-07
 _NUM_BANDS = 5
+_BLOCK_HOPS = 320  # as few as pay for their operator calls (measured)
+_BLOCK_HOPS_GPU = 60_000
 _MIN_ROWS = 16  # of a product: with fewer, MKL gives a row other bits than among many
 
 
@@ -28,36 +32,29 @@ def needed_samples(num_hops: int) -> int:
     return (num_hops - 1) * HOP_SAMPLES + WINDOW_SAMPLES
 
 
-def block_hops(device: torch.device) -> int:
-    """10 ms frames worked on at once: on a CPU as few as pay for their operator calls (measured)."""
-    return 320 if device.type == "cpu" else 60_000
+class Samples(Protocol):
+    """What can be sliced like a tensor of samples, which one is too."""
+
+    def __getitem__(self, wanted: slice, /) -> Tensor:
+        """(num_samples,), int16 or float in [-1, 1], with fewer than wanted at the end."""
+        ...
 
 
-class LogMelSpectrogram:
-    """Natural logarithms of mel energies, block by block in buffers that stay: new memory costs as much as the work.
+def log_mel_spectrogram(samples: Samples, num_hops: int, device: torch.device) -> Tensor:
+    """Natural logarithms of mel energies of the first `num_hops` 10 ms frames: (num_hops, 80) float32 on `device`.
 
-    Args:
-        num_hops: 10 ms frames that are expected; fewer than a block get smaller buffers.
-        device: of the samples and the result.
+    Works block by block in buffers that stay: new memory costs as much as the work.
     """
-
-    def __init__(self, num_hops: int, device: torch.device) -> None:
-        self.device = device
-        self._max_rows = max(_MIN_ROWS, min(num_hops, block_hops(device)))
-        self._buffers = _Buffers(self._max_rows, device)
-
-    def __call__(self, samples: Tensor, num_hops: int) -> Tensor:
-        """First `num_hops` 10 ms frames of (num_samples,), int16 or float in [-1, 1] -> (num_hops, 80) float32."""
-        log_mel = torch.empty((num_hops, NUM_MEL_BINS), device=self.device)
-        num_blocks = -(-num_hops // self._max_rows)
-        num_rows = max(_MIN_ROWS, -(-num_hops // num_blocks))
-        with torch.inference_mode():  # a tenth of the time would go into each operator's way through autograd
-            block = _Block(self._buffers, num_rows)
-            for index, rows in enumerate(log_mel.split(num_rows)):
-                start = index * num_rows * HOP_SAMPLES
-                mel = block.mel_energies(samples[start : start + needed_samples(num_rows)])
-                _log(torch.clamp(mel[: len(rows)], min=_MEL_FLOOR, out=rows))
-        return log_mel
+    log_mel = torch.empty((num_hops, NUM_MEL_BINS), device=device)
+    num_blocks = -(-num_hops // (_BLOCK_HOPS if device.type == "cpu" else _BLOCK_HOPS_GPU))
+    num_rows = max(_MIN_ROWS, -(-num_hops // num_blocks))
+    with torch.inference_mode():  # a tenth of the time would go into each operator's way through autograd
+        block = _Block(_buffers(num_rows, device), num_rows)
+        for index, rows in enumerate(log_mel.split(num_rows)):
+            start = index * num_rows * HOP_SAMPLES
+            mel = block.mel_energies(samples[start : start + needed_samples(num_rows)].to(device))
+            _log(torch.clamp(mel[: len(rows)], min=_MEL_FLOOR, out=rows))
+    return log_mel
 
 
 def _log(values: Tensor) -> None:
@@ -72,13 +69,28 @@ def _log(values: Tensor) -> None:
 class _Buffers:
     """Memory for blocks of at most `num_rows` frames."""
 
-    @torch.inference_mode()
     def __init__(self, num_rows: int, device: torch.device) -> None:
         self.samples = torch.zeros(needed_samples(num_rows), dtype=torch.float64, device=device)
         self.emphasised = torch.empty_like(self.samples)
         self.padded = self.samples.new_zeros((num_rows, _FFT_LENGTH))
         self.powers = torch.empty((num_rows, _FFT_LENGTH // 2 + 1, 2), device=device)
         self.mel = torch.empty((num_rows, NUM_MEL_BINS), device=device)
+
+
+class _Kept(threading.local):
+    buffers: _Buffers | None = None
+
+
+_kept = _Kept()
+
+
+def _buffers(num_rows: int, device: torch.device) -> _Buffers:
+    """On a CPU each thread keeps its own (4 MB); a GPU's blocks are large, and torch keeps its memory."""
+    if device.type != "cpu":
+        return _Buffers(num_rows, device)
+    if _kept.buffers is None:
+        _kept.buffers = _Buffers(_BLOCK_HOPS, device)
+    return _kept.buffers
 
 
 class _Block:

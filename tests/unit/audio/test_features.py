@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -53,16 +55,28 @@ def test_a_recording_of_a_minute_is_that_of_transformers():
     assert error(noise(960_000, offset=0.2)) < 1e-4
 
 
-def test_utterances_normalised_in_one_go_as_on_a_gpu_are_those_of_one_by_one():
+@pytest.mark.parametrize("group_hops", [features._GROUP_HOPS, 700])
+def test_utterances_normalised_in_one_go_as_on_a_gpu_are_those_of_one_by_one(monkeypatch, group_hops):
     """The GPU's way, on a CPU."""
-    alone = [torch.from_numpy(features.log_mel(noise(size, seed=size))) for size in (800, 90_000, 16_000, 24_000)]
+    monkeypatch.setattr(features, "_GROUP_HOPS", group_hops)
+    alone = [torch.from_numpy(features.log_mel(noise(size, seed=size))) for size in (800, 90_000, 16_000, 24_000, 900)]
     alone.append(torch.full((30, 80), -15.9))
-    together = torch.cat(alone)
-    features._normalise_together(together, [len(one) for one in alone])
-    for one in alone:
-        features._normalise(one)
-    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=2e-6)
-    assert not together[-30:].any()
+    together = [one for group in features._groups(alone) for one in features._normalised_together(group)]
+    features._normalise(alone)
+    torch.testing.assert_close(together, alone, rtol=0, atol=2e-6)
+    assert not together[-1].any()
+
+
+def test_threads_do_not_meet():
+    waveforms = [[noise(40_000, seed=seed)] for seed in range(40)]
+    alone = [features.filterbank_batch(one)[0] for one in waveforms]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(features.filterbank_batch, waveforms))
+    assert all(torch.equal(one[0], expected) for one, expected in zip(found, alone, strict=True))
+
+
+def test_no_utterances_give_none():
+    assert features.filterbank_batch([]) == []
 
 
 def test_features_can_be_trained_on():
