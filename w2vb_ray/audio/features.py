@@ -176,7 +176,7 @@ def _normalised_together(utterances: Sequence[Tensor]) -> Sequence[Tensor]:
         numbers = torch.arange(len(lengths), device=together.device)
         owners = numbers.repeat_interleave(counts[:, 0], output_size=len(together))
         members = (numbers.unsqueeze(1) == owners).double()  # summing with it is one product, in a fixed order
-        values = together.double()
+        values = together.double().nan_to_num_(0.0, 0.0, 0.0)  # in a product they would pass between utterances
         mean, scale = _mean_and_scale(members @ values, members @ values.square_(), counts)
         together.sub_(mean.index_select(0, owners)).mul_(scale.index_select(0, owners))
     return together.split(lengths)

@@ -43,7 +43,7 @@ class Samples(Protocol):
 def log_mel_spectrogram(samples: Samples, num_hops: int, device: torch.device) -> Tensor:
     """Natural logarithms of mel energies of the first `num_hops` 10 ms frames: (num_hops, 80) float32 on `device`.
 
-    Works block by block in buffers that stay: new memory costs as much as the work.
+    Works block by block in buffers that the thread keeps: new memory would be page faults.
     """
     log_mel = torch.empty((num_hops, NUM_MEL_BINS), device=device)
     num_blocks = -(-num_hops // (_BLOCK_HOPS if device.type == "cpu" else _BLOCK_HOPS_GPU))

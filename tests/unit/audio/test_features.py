@@ -67,6 +67,27 @@ def test_utterances_normalised_in_one_go_as_on_a_gpu_are_those_of_one_by_one(mon
     assert not together[-1].any()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_stays_with_its_utterance(value):
+    waveforms = [noise(size, seed=size) for size in (8_000, 30_000, 12_000)]
+    waveforms[1][9_000:9_100] = value
+    found = features.filterbank_batch(waveforms)
+    alone = [features.filterbank(torch.from_numpy(one)) for one in (waveforms[0], waveforms[2])]
+    assert not found[1].isfinite().all()
+    torch.testing.assert_close([found[0], found[2]], alone, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_what_is_not_finite_stays_with_its_utterance_on_a_gpu(value):
+    """The GPU's way, on a CPU."""
+    alone = [torch.from_numpy(features.log_mel(noise(size, seed=size))) for size in (8_000, 30_000, 12_000)]
+    alone[1][50, 7] = value
+    found = features._normalised_together(alone)
+    features._normalise([alone[0], alone[2]])
+    assert not found[1].isfinite().all()
+    torch.testing.assert_close([found[0], found[2]], [alone[0], alone[2]], rtol=0, atol=2e-6)
+
+
 def test_threads_do_not_meet():
     waveforms = [[noise(40_000, seed=seed)] for seed in range(40)]
     alone = [features.filterbank_batch(one)[0] for one in waveforms]
