@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from w2vb_ray.audio.spectrogram import HOP_SAMPLES, INT16_SCALE, needed_samples
+from w2vb_ray.audio.spectrogram import HOP_SAMPLES, as_float, needed_samples
 
 
 class EndToEnd:
@@ -43,10 +43,3 @@ class EndToEnd:
             samples[start : start + len(part)] = part if self._dtype == np.int16 else as_float(part)
             samples[start + len(part) : next_start] = 0
         return torch.from_numpy(samples)
-
-
-def as_float(waveform: np.ndarray) -> np.ndarray:
-    """(num_samples,) int16 or float32 -> float32 in [-1, 1]; exact, because the scale is a power of two."""
-    if waveform.dtype == np.int16:
-        return waveform.astype(np.float32) / np.float32(INT16_SCALE)
-    return waveform.astype(np.float32, copy=False)

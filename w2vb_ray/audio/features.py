@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from w2vb_ray.audio.end_to_end import EndToEnd
-from w2vb_ray.audio.end_to_end import as_float as as_float
 from w2vb_ray.audio.spectrogram import (
     HOP_SAMPLES,
     NUM_MEL_BINS,
@@ -22,6 +21,7 @@ from w2vb_ray.audio.spectrogram import (
     needed_samples,
 )
 from w2vb_ray.audio.spectrogram import SAMPLING_RATE_HZ as SAMPLING_RATE_HZ
+from w2vb_ray.audio.spectrogram import as_float as as_float
 
 FRAME_SAMPLES = 320  # 20 ms: two hops, the step of every supported model
 FEATURE_SIZE = 2 * NUM_MEL_BINS

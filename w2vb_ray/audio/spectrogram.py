@@ -16,8 +16,8 @@ SAMPLING_RATE_HZ = 16_000
 WINDOW_SAMPLES = 400  # 25 ms
 HOP_SAMPLES = 160  # 10 ms
 NUM_MEL_BINS = 80
-INT16_SCALE = 2.0**15
 
+_INT16_SCALE = 2.0**15
 _FFT_LENGTH = 512
 _PREEMPHASIS = 0.97
 _MEL_FLOOR = 1.192092955078125e-07
@@ -30,6 +30,13 @@ _MIN_ROWS = 16  # of a product: with fewer, MKL gives a row other bits than amon
 def needed_samples(num_hops: int) -> int:
     """Samples that `num_hops` frames of 25 ms span, one every 10 ms."""
     return (num_hops - 1) * HOP_SAMPLES + WINDOW_SAMPLES
+
+
+def as_float(waveform: np.ndarray) -> np.ndarray:
+    """(num_samples,) int16 or float32 -> float32 in [-1, 1]; exact, because the scale is a power of two."""
+    if waveform.dtype == np.int16:
+        return waveform.astype(np.float32) / np.float32(_INT16_SCALE)
+    return waveform.astype(np.float32, copy=False)
 
 
 class Samples(Protocol):
@@ -127,7 +134,7 @@ class _Block:
         """
         samples = self._samples[: len(pcm)].copy_(pcm)
         if pcm.is_floating_point():
-            samples *= INT16_SCALE  # Kaldi works on the int16 scale
+            samples *= _INT16_SCALE  # Kaldi works on the int16 scale
         sums = self._hops.sum(1, keepdim=True)
         torch.add(self._later, self._earlier, alpha=-_PREEMPHASIS, out=self._emphasised)
         torch.mul(self._emphasised_hops, self._window, out=self._windowed_hops)
