@@ -69,10 +69,7 @@ class Bench:
         try:
             for pool, share in zip(pools, shares, strict=True):
                 for task in share:
-                    try:
-                        pool.start(self._settings(task), self._bytes(task))
-                    except EngineMissing as err:
-                        self._miss(task, str(err))
+                    pool.start(self._settings(task), self._bytes(task))
             for pool in pools:
                 pool.wait()
             errors: list[BaseException] = []

@@ -37,6 +37,14 @@ def available_bytes() -> float:
         return float("inf")
 
 
+def resident_bytes(pid: int) -> float:
+    """What a process holds in memory; 0 where the system does not say, or the process has ended."""
+    try:
+        return _field(Path(f"/proc/{pid}/status"), "VmRSS")
+    except OSError:
+        return 0.0
+
+
 def _status(field: str) -> float:
     try:
         return _field(Path("/proc/self/status"), field)
