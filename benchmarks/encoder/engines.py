@@ -58,9 +58,11 @@ class Engine(Protocol):
 
     Attributes:
         padded: whether a micro-batch is padded to its longest utterance.
+        learns_lengths: whether it prepares itself for each length that it meets, so that the first run takes longer.
     """
 
     padded: bool
+    learns_lengths: bool
 
     def load(self, path: Path) -> list[Any]:
         """The inputs of a workload, where the engine wants them."""
@@ -87,6 +89,7 @@ class TransformersEngine:
     """
 
     padded = True
+    learns_lengths = False
 
     def __init__(self, size: Size, num_layers: int, precision: str, device: torch.device) -> None:
         self._device = device
@@ -130,6 +133,7 @@ class OurEngine:
     """
 
     padded = False
+    learns_lengths = False
 
     def __init__(self, make: Callable[[], Forward], device: torch.device, *, waveforms: bool = False) -> None:
         self._make, self._device, self._waveforms = make, device, waveforms

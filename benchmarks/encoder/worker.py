@@ -27,33 +27,15 @@ class Worker:
     """Answers commands.
 
     Args:
-        kind: `transformers`, `packed`, `waveforms`, `onnxruntime`, `openvino`, `loaded-NAME`, or `bare`: no model.
-        model: a key of `SIZES`.
-        layers: conformer layers.
-        precision: `fp32`, `bf16` or `fp16`.
-        device: `cpu` or `cuda`.
-        cache: folder of exported models; what is loaded is `MODEL/NAME` there.
+        engine: what it runs, if anything.
+        device: where the engine is.
+        load_s: seconds that loading it took.
     """
 
-    def __init__(self, *, kind: str, model: str, layers: int, precision: str, device: str, cache: str) -> None:
-        self._device = torch.device(device)
-        torch.set_num_threads(1)
+    def __init__(self, engine: Engine | None, device: torch.device, load_s: float = 0.0) -> None:
+        self._engine, self._device, self._load_s = engine, device, load_s
         self._inputs: dict[str, list[Any]] = {}
-        started = time.perf_counter()
-        self._engine: Engine | None = None
-        size = SIZES[model]
-        match kind:
-            case "transformers":
-                self._engine = TransformersEngine(size, layers, precision, self._device)
-            case "packed" | "waveforms":
-                self._engine = make_packed(size, layers, precision, self._device, waveforms=kind == "waveforms")
-            case "onnxruntime" | "openvino":
-                from benchmarks.encoder.exported import make_exported  # may be missing
-
-                self._engine = make_exported(kind, size, layers, Path(cache) / f"{model}-{layers}")
-            case _ if kind.startswith(LOADED):
-                self._engine = make_loaded(Path(cache) / model / kind.removeprefix(LOADED), self._device)
-        self._load_s = time.perf_counter() - started
+        self._threads, self._learnt = 1, set[str]()
 
     def run(
         self, workload: str, lengths: list[int], variant: str, threads: int, *, warm_up: bool, save: str | None
@@ -65,7 +47,7 @@ class Worker:
             lengths: frames of its utterances.
             variant: of the engine.
             threads: of the engine.
-            warm_up: encode all of it once before (otherwise a second of it).
+            warm_up: encode all of it once before (otherwise a second of it, unless the engine learns lengths).
             save: write pooled vectors and some frames to this file.
 
         Returns:
@@ -74,11 +56,14 @@ class Worker:
         engine = self._engine
         assert engine is not None
         engine.set_threads(threads)
+        if threads != self._threads:
+            self._threads, self._learnt = threads, set()
         if workload not in self._inputs:
             self._inputs = {workload: engine.load(Path(workload))}  # one at a time: they count as memory
         inputs = self._inputs[workload]
-        if warm_up:
+        if warm_up or (engine.learns_lengths and workload not in self._learnt):
             engine.run(variant, inputs, lengths, Collected(len(lengths), 0))
+            self._learnt.add(workload)
         else:
             few = min(lengths[0], _WARM_UP_FRAMES)
             engine.run(variant, [inputs[0][:few]], [few], Collected(1, 0))
@@ -124,6 +109,38 @@ class Worker:
         return peak / 1024**2, (peak - before) / 1024**2
 
 
+def make_engine(
+    *, kind: str, model: str, layers: int, precision: str, device: torch.device, cache: str
+) -> Engine | None:
+    """An engine with one thread.
+
+    Args:
+        kind: `transformers`, `packed`, `waveforms`, `onnxruntime`, `openvino`, `loaded-NAME`, or `bare`: none.
+        model: a key of `SIZES`.
+        layers: conformer layers.
+        precision: `fp32`, `bf16` or `fp16`.
+        device: of the engine.
+        cache: folder of exported models; what is loaded is `MODEL/NAME` there.
+
+    Raises:
+        ImportError: a package is missing.
+    """
+    torch.set_num_threads(1)
+    size = SIZES[model]
+    match kind:
+        case "transformers":
+            return TransformersEngine(size, layers, precision, device)
+        case "packed" | "waveforms":
+            return make_packed(size, layers, precision, device, waveforms=kind == "waveforms")
+        case "onnxruntime" | "openvino":
+            from benchmarks.encoder.exported import make_exported  # may be missing
+
+            return make_exported(kind, size, layers, Path(cache) / f"{model}-{layers}")
+        case _ if kind.startswith(LOADED):
+            return make_loaded(Path(cache) / model / kind.removeprefix(LOADED), device)
+    return None
+
+
 def main() -> None:
     """Load, say so, answer until the commands end."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -133,11 +150,15 @@ def main() -> None:
         answers.write(json.dumps(content) + "\n")
         answers.flush()
 
+    settings = json.loads(sys.argv[1])
+    settings["device"] = device = torch.device(settings["device"])
+    started = time.perf_counter()
     try:
-        worker = Worker(**json.loads(sys.argv[1]))
+        engine = make_engine(**settings)
     except ImportError as err:
         answer({"missing": str(err)})
         return
+    worker = Worker(engine, device, time.perf_counter() - started)
     answer({"ready": True})
     with torch.inference_mode():
         for line in sys.stdin:
