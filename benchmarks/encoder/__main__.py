@@ -4,8 +4,9 @@
 
 Features in, the mean over frames of the last hidden state out. On a CPU one thread each, ratios of CPU time, and wall
 time with all threads beside them; on CUDA wall time. Each engine runs in a process of its own, rows take turns, figures
-are medians. Models have random weights. Needs torch, transformers, numpy and safetensors only; onnxruntime (with onnx
-and onnxscript to export) and openvino are measured where they are installed.
+are medians. What ONNX Runtime and OpenVINO do once for each length is not timed. Models have random weights. Needs
+torch, transformers, numpy and safetensors only; onnxruntime (with onnx and onnxscript to export) and openvino are
+measured where they are installed.
 """
 
 import argparse
