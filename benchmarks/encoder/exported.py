@@ -105,6 +105,8 @@ class _LastHidden(torch.nn.Module):
 def _export(size: Size, num_layers: int, folder: Path) -> Path:
     """Any number of frames, one at a time, no mask, as nothing is padded. Who comes second waits for the first."""
     path = folder / f"seed{SEED}.onnx"
+    if path.is_file():  # complete, and the folder may be read-only
+        return path
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
