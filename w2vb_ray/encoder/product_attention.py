@@ -4,6 +4,7 @@ Flash attention multiplies with MKL, which keeps to AVX2 on other makers' CPUs. 
 values as its weights, as they lie: their layout would cost more than it gains.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ _SCORES = 2**19
 _MIN_QUERIES = 128
 _MOST_KEYS = 2**13
 _SOME_KEYS = 2**11
+_LARGEST_LOG = 64  # of a sum: float32 ends at 2**128, and has all digits from 2**-126 on
+_LOG2_E = math.log2(math.e)
 _operators: Any = torch.ops.mkldnn
 
 
@@ -40,25 +43,45 @@ class ProductAttention(BlockedAttention):
         if length < self.copies_from:
             return super()._block(queries, keys, values, start)
         rows = queries.flatten(0, 1)
-        biases = _multiply(rows, self._positions.vectors).unflatten(0, queries.shape[:2])
+        biases = _multiply(rows, self._positions.vectors).mul_(_LOG2_E).unflatten(0, queries.shape[:2])
         near, low, high = band_of_keys(biases, start, self._positions.left, length)
-        scaled = (rows * queries.shape[-1] ** -0.5).view_as(queries)
+        scaled = (rows * (_LOG2_E * queries.shape[-1] ** -0.5)).view_as(queries)
         spans = list(blocks(length, _keys_at_once(length)))
         out = torch.empty_like(scaled)
         for head in range(len(queries)):
-            parts, sums = [], []
+            parts = []
             for first, last in spans:
                 scores = _multiply(scaled[head], keys[head, first:last])
                 left, right = max(0, low - first), max(0, high - first)
                 scores[:, :left] += biases[head, :, :1]
                 scores[:, left:right] += near[head, :, max(0, first - low) : max(0, last - low)]
-                weights = torch.softmax(scores, -1)
-                parts.append(_multiply(weights, values[head, first:last].t()))
-                if len(spans) > 1:  # the largest weight is the exponential of the largest score by the sum of all
-                    sums.append(scores.amax(-1) - weights.amax(-1).log())
-                del scores, weights  # so that the next ones find their memory in the caches
-            out[head] = joined(parts, sums)
+                parts.append(_weighted(scores, values[head, first:last]))
+                del scores  # so that the next ones find their memory in the caches
+            out[head] = joined(*zip(*parts, strict=True))
         return out
+
+
+def _weighted(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax of scores times values; `torch.exp2` takes a third of the time of `torch.softmax`.
+
+    Args:
+        scores: (n, L) logarithms to base 2; overwritten.
+        values: (L, d).
+
+    Returns:
+        (n, d), and the natural logarithms of the sums of exponentials, (n,).
+    """
+    weights = torch.exp2(scores)
+    sums = weights.sum(-1, keepdim=True)
+    logs = sums.log2()
+    least, most = logs.aminmax()
+    if not (least > -_LARGEST_LOG and most < _LARGEST_LOG):
+        # Too large or too small for float32, or nearly so: relative to the largest of each row they never are.
+        largest = scores.amax(-1, keepdim=True)
+        weights = torch.exp2(scores.sub_(largest), out=weights)
+        sums = weights.sum(-1, keepdim=True)
+        logs = sums.log2().add_(largest)
+    return _multiply(weights, values.t()).div_(sums), logs.squeeze(-1).div_(_LOG2_E)
 
 
 def _keys_at_once(length: int) -> int:

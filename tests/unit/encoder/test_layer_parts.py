@@ -81,6 +81,22 @@ def test_attention_block_by_block(monkeypatch, backend, some_keys):
     test_attention(backend, 6, 2)
 
 
+@pytest.mark.parametrize("backend", BACKENDS, ids=backend_id)
+@pytest.mark.parametrize("added", [-300.0, 300.0])
+@pytest.mark.parametrize("most_keys", [100, 1000])
+def test_attention_does_not_see_what_is_added_to_all_scores(monkeypatch, backend, added, most_keys):
+    """Not even where float32 holds neither the exponentials nor their sums."""
+    monkeypatch.setattr(product_attention, "_MOST_KEYS", most_keys)
+    monkeypatch.setattr(product_attention, "_SOME_KEYS", most_keys)
+    size, packing = HIDDEN // HEADS, backend.packing([600], CPU)
+    qkv = torch.randn(packing.num_rows, 3, HEADS, size)
+    qkv[:, 0, :, 0], qkv[:, 1, :, 0] = size**0.5, 0
+    attend = backend.attention(RelativePositions(layer().self_attn.distance_embedding.weight, 64), HEADS)
+    expected = attend(qkv.flatten(1), packing)
+    qkv[:, 1, :, 0] = added
+    torch.testing.assert_close(attend(qkv.flatten(1), packing), expected, rtol=1e-3, atol=1e-4)
+
+
 def test_band_has_each_distance_in_its_place():
     positions = RelativePositions(torch.randn(10, 4), left=6)
     queries = torch.randn(2, 5, 4)
