@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from w2vb_ray.encoder.backends import Backend
 from w2vb_ray.encoder.conformer import ConformerLayer, RowNorm
+from w2vb_ray.encoder.heap import keep_freed_memory
 
 
 class PackedForward:
@@ -22,6 +23,8 @@ class PackedForward:
     pads = False
 
     def __init__(self, model: Any, layers: Sequence[int], backend: Backend) -> None:
+        if model.device.type == "cpu":
+            keep_freed_memory()
         projection = model.feature_projection
         self._backend, self._wanted = backend, set(layers)
         self._project = nn.Sequential(
